@@ -1,0 +1,92 @@
+# What a person types here. `make help` lists it.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+PYTHON ?= python3
+LISTEN ?= 127.0.0.1:9092
+HTTP ?= 127.0.0.1:9192
+DATA_DIR ?= tidelog-data
+
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
+
+# Sets and dicts of strings have the same order in every run, so that a seed tells the whole story.
+export PYTHONHASHSEED := 0
+
+.PHONY: run
+run: $(VENV)/.installed ## Start a broker; it says where it listens and where it keeps its data
+	@exec $(BIN)/tidelog serve --listen $(LISTEN) --http $(HTTP) --data-dir $(DATA_DIR)
+
+.PHONY: check
+check: static ## The fast loop: lint, types, import contracts, house rules, unit tests (under 3 minutes)
+	$(BIN)/pytest tests $(SLOWER:%=--ignore=%)
+
+.PHONY: test
+test: static witnesses ## Everything CI runs: check, real clients, crashes, packaging, the README's commands
+	$(BIN)/pytest tests
+
+.PHONY: proof
+proof: $(VENV)/.installed-dev ## The crash and simulation proofs at release size (long; by hand)
+	TIDELOG_PROOF=1 $(BIN)/pytest tests/crash tests/simulation
+
+.PHONY: simulate
+simulate: $(VENV)/.installed-dev ## Simulate the whole broker: make simulate SEEDS=1000, or SEED=42 for one run again
+	$(if $(SEED),TIDELOG_SEED=$(SEED),TIDELOG_SEEDS=$(or $(SEEDS),1000)) $(BIN)/pytest tests/simulation
+
+.PHONY: docs
+docs: $(VENV)/.installed-dev ## Write docs/configuration.md and docs/metrics.md anew from the code
+	$(BIN)/python -m tidelog.broker.reference docs
+
+.PHONY: clean
+clean: ## Remove what make and the tools made; never a broker's data
+	rm -rf $(VENV) .cache .hypothesis build dist *.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+.PHONY: help
+help: ## Show this list
+	@sed -nE 's/^([a-z-]+):.*## (.*)$$/make \1\t\2/p' Makefile | expand -t 16
+
+# -- what the targets above are made of --
+
+# Not in `make check`: they start processes, install packages, or need Debian's tools.
+SLOWER := tests/compat tests/crash tests/test_compose.py tests/test_packaging.py tests/test_readme.py
+
+# The stamps: installed again only when pyproject.toml has changed.
+$(VENV)/.installed: pyproject.toml
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(PIP) install --editable .
+	@touch $@
+
+$(VENV)/.installed-dev: pyproject.toml
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(PIP) install --editable '.[dev]'
+	@touch $(VENV)/.installed $@
+
+# mypy takes a folder's name for the package's, and a clone may be called anything: it looks through this link.
+.PHONY: static
+static: $(VENV)/.installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	@mkdir -p .cache/types && ln -sfn "$(CURDIR)" .cache/types/tidelog
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo --cache-dir .cache/imports
+
+# Tools written by others that the tests call as witnesses. Missing ones are installed, or this fails: nothing is skipped.
+.PHONY: witnesses
+witnesses:
+	@missing=; \
+	for tool in curl docker-compose kcat; do command -v $$tool >/dev/null || missing="$$missing $$tool"; done; \
+	if [ -z "$$missing" ]; then exit 0; fi; \
+	root=; \
+	if [ "$$(id -u)" != 0 ]; then root='sudo -n'; fi; \
+	if ! command -v apt-get >/dev/null || ! $$root true 2>/dev/null; then \
+		echo "make test needs:$$missing. Please install them (Debian: apt-get install$$missing) and run it again." >&2; \
+		exit 1; \
+	fi; \
+	echo "installing Debian packages:$$missing"; \
+	$$root apt-get -qq update; \
+	DEBIAN_FRONTEND=noninteractive $$root apt-get -qq install --yes --no-install-recommends $$missing >/dev/null

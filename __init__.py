@@ -1,0 +1,93 @@
+"""tidelog: a standalone log broker that speaks Kafka, and its thin client library.
+
+The client's names are here (`tidelog.connect`, `tidelog.Record`, …) and are loaded when one of them is first used
+(PEP 562), so that neither the broker nor `tidelog version` pays for what only programs need.
+"""
+
+import typing
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Admin",
+    "Broker",
+    "BufferFull",
+    "Client",
+    "ClientClosed",
+    "ClusterDescription",
+    "ConnectionLost",
+    "CorruptRecords",
+    "CreatedTopic",
+    "MessageTooLarge",
+    "NotRetriable",
+    "OffsetAt",
+    "OffsetOutOfRange",
+    "OffsetSpec",
+    "Partition",
+    "PartitionNotFound",
+    "PartitionSummary",
+    "Producer",
+    "Reader",
+    "Record",
+    "RecordMetadata",
+    "Refused",
+    "Retriable",
+    "Summary",
+    "TidelogError",
+    "TimedOut",
+    "Topic",
+    "TopicExists",
+    "TopicNotFound",
+    "Unavailable",
+    "connect",
+]
+
+if typing.TYPE_CHECKING:
+    # Type checkers do not look into __getattr__. No circle hides here: the client never imports this file's names.
+    from .client import (
+        Admin,
+        Broker,
+        BufferFull,
+        Client,
+        ClientClosed,
+        ClusterDescription,
+        ConnectionLost,
+        CorruptRecords,
+        CreatedTopic,
+        MessageTooLarge,
+        NotRetriable,
+        OffsetAt,
+        OffsetOutOfRange,
+        OffsetSpec,
+        Partition,
+        PartitionNotFound,
+        PartitionSummary,
+        Producer,
+        Reader,
+        Record,
+        RecordMetadata,
+        Refused,
+        Retriable,
+        Summary,
+        TidelogError,
+        TimedOut,
+        Topic,
+        TopicExists,
+        TopicNotFound,
+        Unavailable,
+        connect,
+    )
+else:
+
+    def __getattr__(name: str) -> object:
+        """Load the client when a name of its is first asked for."""
+        if name not in __all__:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        from . import client
+
+        return getattr(client, name)
+
+
+def __dir__() -> list[str]:
+    """What completion offers."""
+    return sorted({*globals(), *__all__})
