@@ -1,0 +1,69 @@
+"""What a wire is: a spelling of the messages in bytes.
+
+Handlers see requests and responses alone and never know which wire carried them. A frame handed to a wire is without
+its length prefix; what a wire encodes is a complete frame, prefix included, as buffers to be written in a row. Record
+batches are passed by reference in both directions: a decoded one is a slice of the frame and lives as long as the frame
+may be kept; an encoded one must not change before it is written.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from .apis import Api
+from .errors import ErrorCode
+from .primitives import Buffer
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RequestHeader:
+    """Which API is called, and how the answer finds its way back."""
+
+    api: Api
+    version: int
+    """On the tide wire always the API's newest."""
+    correlation_id: int
+    client_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A decoded request."""
+
+    header: RequestHeader
+    body: object
+    """An instance of `header.api.request`."""
+
+
+class Wire(Protocol):
+    """A spelling of the messages in bytes. It holds no state: one instance serves all connections."""
+
+    @property
+    def name(self) -> str:
+        """For metrics and logs."""
+        ...
+
+    def decode_request(self, frame: memoryview) -> Request:
+        """Raises `ProtocolError`; `UnsupportedVersion` carries the header that could still be read."""
+        ...
+
+    def encode_response(self, header: RequestHeader, response: object) -> list[Buffer]:
+        """The answer to the request with this header."""
+        ...
+
+    def encode_refusal(self, header: RequestHeader, code: ErrorCode, message: str) -> list[Buffer] | None:
+        """An answer that is nothing but an error; None if the wire has none and the connection must be closed."""
+        ...
+
+    def encode_request(self, header: RequestHeader, request: object) -> list[Buffer]:
+        """A client's side of `decode_request`."""
+        ...
+
+    def correlation_id(self, frame: memoryview) -> int:
+        """Of a response, so that a client finds the header of its request."""
+        ...
+
+    def decode_response(self, header: RequestHeader, frame: memoryview) -> object:
+        """The answer to the request with this header. Raises `ProtocolError`, or `RequestRefused` for a refusal."""
+        ...

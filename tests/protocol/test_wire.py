@@ -1,0 +1,76 @@
+"""Both wires keep the promises of `Wire`, for every API."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+from hypothesis import given
+
+from support.messages import a_header, examples, frame_of, instances
+from tidelog.protocol.apis import APIS, Api
+from tidelog.protocol.kafka_wire import KafkaWire
+from tidelog.protocol.tide_wire import TideWire
+from tidelog.protocol.wire import Wire
+
+WIRES: list[Wire] = [KafkaWire(), TideWire()]
+each_wire = pytest.mark.parametrize("wire", WIRES, ids=lambda wire: wire.name)
+each_api = pytest.mark.parametrize("api", APIS.values(), ids=lambda api: api.name)
+
+
+@each_wire
+@each_api
+def test_a_request_arrives_as_it_was_sent(wire: Wire, api: Api) -> None:
+    header = a_header(api)
+
+    @examples(15)
+    @given(request=instances(api.request, api.versions.max))
+    def check(request: object) -> None:
+        received = wire.decode_request(frame_of(wire.encode_request(header, request)))
+        assert received.header == header
+        assert received.body == request
+
+    check()
+
+
+@each_wire
+@each_api
+def test_a_response_arrives_as_it_was_sent(wire: Wire, api: Api) -> None:
+    header = a_header(api, correlation_id=-5)
+
+    @examples(15)
+    @given(response=instances(api.response, api.versions.max))
+    def check(response: object) -> None:
+        frame = frame_of(wire.encode_response(header, response))
+        assert wire.correlation_id(frame) == -5
+        assert wire.decode_response(header, frame) == response
+
+    check()
+
+
+@each_api
+def test_both_wires_spell_the_same_message(api: Api) -> None:
+    kafka, tide = WIRES
+    header = a_header(api)
+
+    @examples(15)
+    @given(
+        request=instances(api.request, api.versions.max),
+        response=instances(api.response, api.versions.max),
+    )
+    def check(request: object, response: object) -> None:
+        assert kafka.decode_request(frame_of(kafka.encode_request(header, request))) == tide.decode_request(
+            frame_of(tide.encode_request(header, request))
+        )
+        assert kafka.decode_response(header, frame_of(kafka.encode_response(header, response))) == tide.decode_response(
+            header, frame_of(tide.encode_response(header, response))
+        )
+
+    check()
+
+
+@each_wire
+def test_a_client_may_stay_anonymous(wire: Wire) -> None:
+    for api in APIS.values():
+        header = dataclasses.replace(a_header(api), client_id=None)
+        assert wire.decode_request(frame_of(wire.encode_request(header, api.request()))).header == header
