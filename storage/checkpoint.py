@@ -1,0 +1,67 @@
+"""Small files that are replaced whole: temp, sync, rename, sync of the directory.
+
+Whenever the power goes, either the old contents or the new ones are there. Kafka's checkpoint files are text:
+
+    line 1      format version
+    line 2      number of entries
+    then        one entry a line, fields separated by one space
+"""
+
+from collections.abc import Iterable, Sequence
+
+from .disk import Disk
+from .errors import CorruptLog
+
+TEMPORARY_SUFFIX = ".tmp"
+
+
+def replace_file(disk: Disk, path: str, data: bytes) -> None:
+    """Give `path` new contents at once and for good; `DiskFailed` if that did not work, and the old ones stay."""
+    temporary = path + TEMPORARY_SUFFIX
+    file = disk.open(temporary, create=True)
+    try:
+        file.truncate(0)  # a crash may have left one
+        file.append([data])
+        file.sync()
+    finally:
+        file.close()
+    disk.rename(temporary, path)
+    disk.sync_directory(path.rpartition("/")[0])
+
+
+def create_file(disk: Disk, path: str, data: bytes) -> None:
+    """Write a new file and sync it; for directories that nobody looks into before they are complete and synced."""
+    file = disk.open(path, create=True)
+    try:
+        file.append([data])
+        file.sync()
+    finally:
+        file.close()
+
+
+def read_file(disk: Disk, path: str) -> bytes:
+    """A small file's contents."""
+    file = disk.open(path)
+    try:
+        return file.read(0, file.size)
+    finally:
+        file.close()
+
+
+def encode_checkpoint(entries: Iterable[Sequence[int]], *, version: int = 0) -> bytes:
+    """The contents of a checkpoint file of numbers."""
+    lines = [" ".join(map(str, entry)) for entry in entries]
+    return "".join(f"{line}\n" for line in (version, len(lines), *lines)).encode("ascii")
+
+
+def read_checkpoint(disk: Disk, path: str, *, fields: int, version: int = 0) -> list[tuple[int, ...]]:
+    """The entries of a checkpoint file, each with so many fields; `CorruptLog` if it is not one of that version."""
+    data = read_file(disk, path)
+    try:
+        found, count, *lines = data.decode("ascii").splitlines()
+        entries = [tuple(map(int, line.split(" "))) for line in lines]
+        if int(found) != version or int(count) != len(entries) or any(len(entry) != fields for entry in entries):
+            raise ValueError(f"version {found}, {count} entries announced, {len(entries)} found")
+    except ValueError as error:  # UnicodeDecodeError is one
+        raise CorruptLog(path, 0, f"not a checkpoint: {error}") from error
+    return entries

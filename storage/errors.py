@@ -1,0 +1,76 @@
+"""What can go wrong with a log, grouped by the moment it happens.
+
+StorageError
+    at the disk:     DiskFailed (an I/O call failed), DiskFull (no space: nothing was written, try again later)
+    while reading:   OffsetOutOfRange, CorruptLog (bytes on disk are not what was written)
+    while writing:   LogOffline (a failed sync or damage below the durable mark; nothing is accepted until reopened)
+    while opening:   DirectoryLocked, UnknownFormat, LogExists, LogMissing
+"""
+
+
+class StorageError(Exception):
+    """Base of everything that this folder raises on purpose."""
+
+
+class DiskFailed(StorageError):
+    """A call to the operating system failed. After a failed *sync* the log that made it stays offline."""
+
+    def __init__(self, path: str, reason: str) -> None:
+        super().__init__(f"{path}: {reason}")
+        self.path, self.reason = path, reason
+
+
+class DiskFull(DiskFailed):
+    """There is no space (or quota) left. What was being written is not there; earlier bytes are untouched."""
+
+
+class OffsetOutOfRange(StorageError):
+    """A read outside what the log holds."""
+
+    def __init__(self, offset: int, start: int, end: int) -> None:
+        super().__init__(f"offset {offset} is outside [{start}, {end}]")
+        self.offset, self.start, self.end = offset, start, end
+
+
+class CorruptLog(StorageError):
+    """Bytes of a log that must be sound are not. `position` is where the first bad batch begins in the file."""
+
+    def __init__(self, path: str, position: int, reason: str) -> None:
+        super().__init__(f"{path} at {position}: {reason}")
+        self.path, self.position, self.reason = path, position, reason
+
+
+class LogOffline(StorageError):
+    """The log takes no appends: its disk failed, or damage was found below its durable mark."""
+
+    def __init__(self, directory: str, reason: str) -> None:
+        super().__init__(f"{directory} is offline: {reason}")
+        self.directory, self.reason = directory, reason
+
+
+class DirectoryLocked(StorageError):
+    """Another process holds the data directory."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(f"{path} is locked by another process")
+        self.path = path
+
+
+class UnknownFormat(StorageError):
+    """The data directory was not written by a version that we can read. Nothing in it was changed."""
+
+
+class LogExists(StorageError):
+    """A log of that topic and partition is there already."""
+
+    def __init__(self, directory: str) -> None:
+        super().__init__(f"{directory} exists")
+        self.directory = directory
+
+
+class LogMissing(StorageError):
+    """There is no log of that topic and partition."""
+
+    def __init__(self, directory: str) -> None:
+        super().__init__(f"{directory} does not exist")
+        self.directory = directory

@@ -1,0 +1,39 @@
+"""How many segments may be open at once.
+
+A mapping holds a descriptor as well as a file does, so a data directory with thousands of sealed segments cannot keep
+them all open. Segments that are pinned (open for appends, or not yet synced) never come here; every other one registers
+when it opens its files, and the one that was used least recently closes its own when there are too many.
+"""
+
+from collections import OrderedDict
+from typing import Protocol
+
+
+class Evictable(Protocol):
+    """Something that can close its files and open them again when they are wanted."""
+
+    def evict(self) -> None:
+        """Close the files."""
+
+
+class Handles:
+    """The least recently used order of what is open and not pinned; one per data directory."""
+
+    def __init__(self, limit: int) -> None:
+        assert limit >= 1
+        self._limit = limit
+        self._order: OrderedDict[Evictable, None] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._order)
+
+    def touch(self, owner: Evictable) -> None:
+        """`owner` is open and was used just now."""
+        self._order[owner] = None
+        self._order.move_to_end(owner)
+        while len(self._order) > self._limit:
+            self._order.popitem(last=False)[0].evict()
+
+    def forget(self, owner: Evictable) -> None:
+        """`owner` is closed, or is pinned from now on."""
+        self._order.pop(owner, None)

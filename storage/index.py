@@ -1,0 +1,78 @@
+"""A file of fixed-size entries, mapped, sorted, open for appends at its end: what both indexes of a segment are.
+
+While it grows the file is longer than its entries: it is allocated ahead in chunks, each twice the last, and mapped
+anew, so that no page is ever touched that has no block on the disk (that would be SIGBUS). `trim` gives the rest back
+when the segment is closed. An index is a cache of its log: whoever doubts it throws it away and builds it again.
+"""
+
+import struct
+from typing import Final
+
+from .disk import Map
+
+CHUNK_MIN: Final = 4096
+CHUNK_MAX: Final = 256 * 1024
+
+
+class MappedEntries:
+    """A mapped array of entries. `count` of them are there; `capacity` is the most that there may be."""
+
+    __slots__ = ("_map", "_size_max", "capacity", "count", "entry_size")
+
+    def __init__(self, mapped: Map, *, entry_size: int, count: int, size_max: int) -> None:
+        self._map = mapped
+        self.entry_size = entry_size
+        self.count = count
+        self.capacity = size_max // entry_size
+        self._size_max = self.capacity * entry_size
+        assert count * entry_size <= mapped.size
+
+    @property
+    def path(self) -> str:
+        """The file."""
+        return self._map.path
+
+    def reserve(self, extra: int) -> None:
+        """Make room for so many more entries; `DiskFull` if there is none. A later `append` of them cannot fail."""
+        needed = (self.count + extra) * self.entry_size
+        if needed > self._map.size:
+            grown = self._map.size + min(max(self._map.size, CHUNK_MIN), CHUNK_MAX)
+            self._map.resize(max(needed, min(grown, self._size_max)))
+
+    def append(self, data: bytes) -> None:
+        """Add the encoded entries, for which room was reserved."""
+        begin = self.count * self.entry_size
+        self._map.buffer[begin : begin + len(data)] = data
+        self.count += len(data) // self.entry_size
+
+    def get(self, number: int, entry: struct.Struct) -> tuple[int, int]:
+        """The two fields of an entry; negative numbers count from the end."""
+        at = (number if number >= 0 else self.count + number) * self.entry_size
+        first, second = entry.unpack_from(self._map.buffer, at)
+        return first, second
+
+    def last_at_most(self, value: int, field: struct.Struct, at: int) -> int:
+        """Number of the last entry whose field (found `at` bytes into it) is at most `value`; -1 if there is none."""
+        buffer, entry_size, unpack = self._map.buffer, self.entry_size, field.unpack_from
+        low, high = 0, self.count
+        while low < high:
+            middle = (low + high) >> 1
+            if unpack(buffer, middle * entry_size + at)[0] <= value:
+                low = middle + 1
+            else:
+                high = middle
+        return low - 1
+
+    def trim(self) -> None:
+        """Give back what was allocated ahead."""
+        size = self.count * self.entry_size
+        if size != self._map.size:
+            self._map.resize(size)
+
+    def sync(self) -> None:
+        """Make the entries durable. May come from another thread."""
+        self._map.sync()
+
+    def close(self) -> None:
+        """Unmap."""
+        self._map.close()

@@ -1,0 +1,109 @@
+"""Where each leader epoch of a log began: `leader-epoch-checkpoint`, in Kafka's text format.
+
+    0           format version
+    2           number of entries
+    0 0         epoch, first offset written in it
+    1 1042
+
+Invariants: epochs and start offsets both strictly increase from entry to entry, but that the last one may start at the
+log's end. A consumer that saw records which an unclean stop took away learns of it by its epoch (KIP-101, KIP-320), so
+an epoch is durable before anything is written in it.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Final
+
+from .checkpoint import encode_checkpoint, read_checkpoint, replace_file
+from .disk import Disk
+from .errors import CorruptLog
+
+FILE_NAME: Final = "leader-epoch-checkpoint"
+
+
+@dataclass(frozen=True, slots=True)
+class EpochStart:
+    """An epoch and the first offset that was, or will be, written in it."""
+
+    epoch: int
+    start_offset: int
+
+
+@dataclass(frozen=True, slots=True)
+class EpochEnd:
+    """An epoch and the offset behind its last record."""
+
+    epoch: int
+    end_offset: int
+
+
+class LeaderEpochs:
+    """The epochs of one log, on disk and in memory."""
+
+    def __init__(self, disk: Disk, directory: str, entries: Iterable[EpochStart] = ()) -> None:
+        """`entries` stand in the file already, or will with the next `assign`."""
+        self._disk = disk
+        self._path = f"{directory}/{FILE_NAME}"
+        self.entries: list[EpochStart] = list(entries)
+
+    @classmethod
+    def read(cls, disk: Disk, directory: str) -> "LeaderEpochs":
+        """What the file says, at least one entry; `CorruptLog` if it is missing or cannot be."""
+        path = f"{directory}/{FILE_NAME}"
+        if not disk.exists(path):
+            raise CorruptLog(path, 0, "missing")
+        entries = [EpochStart(epoch, start) for epoch, start in read_checkpoint(disk, path, fields=2)]
+        for before, after in pairwise(entries):
+            if before.epoch >= after.epoch or before.start_offset >= after.start_offset:
+                raise CorruptLog(path, 0, f"{after} stands behind {before}")
+        if not entries or entries[0].epoch < 0 or entries[0].start_offset < 0:
+            raise CorruptLog(path, 0, "no entry, or a negative one")
+        return cls(disk, directory, entries)
+
+    @property
+    def latest(self) -> int:
+        """The current epoch; -1 before the first."""
+        return self.entries[-1].epoch if self.entries else -1
+
+    def epoch_at(self, offset: int) -> int:
+        """The epoch in which the record at `offset` was, or will be, written; -1 if that is not known."""
+        return next((entry.epoch for entry in reversed(self.entries) if entry.start_offset <= offset), -1)
+
+    def assign(self, epoch: int, start_offset: int) -> None:
+        """Let `epoch` begin at `start_offset`, durably. Entries at or beyond that offset describe nothing any more."""
+        assert epoch > self.latest, f"epoch {epoch} after {self.latest}"
+        kept = [entry for entry in self.entries if entry.start_offset < start_offset]
+        self._write([*kept, EpochStart(epoch, start_offset)])
+
+    def note(self, epoch: int, start_offset: int) -> None:
+        """Add an epoch in memory that a batch tells of, while the file is in doubt."""
+        assert epoch > self.latest
+        self.entries.append(EpochStart(epoch, start_offset))
+
+    def write(self) -> None:
+        """Put what was noted into the file."""
+        self._write(self.entries)
+
+    def _write(self, entries: list[EpochStart]) -> None:
+        replace_file(self._disk, self._path, encode_epochs(entries))
+        self.entries = entries
+
+    def end_of(self, epoch: int, *, end_offset: int) -> EpochEnd | None:
+        """The largest epoch at or before `epoch` and the offset behind its last record (L-15); None when unknown.
+
+        `end_offset` is the log's, which is where the current epoch ends so far.
+        """
+        if epoch < 0 or epoch > self.latest:
+            return None
+        end = end_offset
+        for entry in reversed(self.entries):
+            if entry.epoch <= epoch:
+                return EpochEnd(entry.epoch, end)
+            end = entry.start_offset
+        return EpochEnd(epoch, end)
+
+
+def encode_epochs(entries: Iterable[EpochStart]) -> bytes:
+    """The contents of the file."""
+    return encode_checkpoint((entry.epoch, entry.start_offset) for entry in entries)

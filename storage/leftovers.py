@@ -1,0 +1,38 @@
+"""What an interrupted change may have left in a log's directory, and how it is cleared away (L-9).
+
+    *.tmp                           half a checkpoint: removed
+    *.deleted, *.cleaned            segments on their way out, or not yet complete: removed
+    *.index, *.timeindex, *.txnindex without the .log of that number: removed
+
+Nothing that is removed here was ever part of the log, so nothing is synced: after a crash it is removed again.
+"""
+
+import logging
+import re
+from typing import Final
+
+from .checkpoint import TEMPORARY_SUFFIX
+from .disk import Disk
+
+UNFINISHED_SUFFIXES: Final = (TEMPORARY_SUFFIX, ".deleted", ".cleaned")
+
+_SEGMENT = re.compile(r"(\d{20})\.log")
+_INDEX = re.compile(r"(\d{20})\.(?:index|timeindex|txnindex)")
+
+logger = logging.getLogger(__name__)
+
+
+def segment_bases(disk: Disk, directory: str) -> list[int]:
+    """The base offsets of the segments in a log's directory, ascending."""
+    return sorted(int(match[1]) for name in disk.list(directory) if (match := _SEGMENT.fullmatch(name)))
+
+
+def remove_leftovers(disk: Disk, directory: str) -> None:
+    """Remove from a log's directory what is not part of the log."""
+    names = disk.list(directory)
+    numbers = {match[1] for name in names if (match := _SEGMENT.fullmatch(name))}
+    for name in names:
+        index = _INDEX.fullmatch(name)
+        if name.endswith(UNFINISHED_SUFFIXES) or (index is not None and index[1] not in numbers):
+            logger.info("removing what was left behind path=%s/%s", directory, name)
+            disk.remove(f"{directory}/{name}")

@@ -1,0 +1,287 @@
+"""A data directory: its lock, its identity, its logs, their creation and deletion.
+
+    .lock                       held by flock while a process has the directory open
+    meta.properties             identity and format version, Kafka's keys and one of ours
+    .kafka_cleanshutdown        there only between a clean stop and the next start
+    <topic>-<partition>/        one log (log.py), and in it
+        partition.metadata      the topic's id
+    <topic>-<partition>.<token>-delete, <topic>-<partition>-create
+                                a log on its way out, or not yet complete: removed at start
+
+meta.properties, lines in this order:
+
+    #<when it was made>
+    cluster.id=<22 characters of base64>
+    directory.id=<22 characters of base64>
+    node.id=1
+    tidelog.format.version=1
+    version=1
+
+partition.metadata, as Kafka writes it (no newline at the end):
+
+    version: 0
+    topic_id: <22 characters of base64>
+
+A directory of another format version is refused before anything in it is touched, and so is one that holds other
+people's files.
+"""
+
+import logging
+import re
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Final
+from uuid import NAMESPACE_URL, UUID, uuid5
+
+from .checkpoint import TEMPORARY_SUFFIX, create_file, read_file, replace_file
+from .config import LogConfig
+from .disk import Disk, Lock
+from .durable_mark import DurableMark
+from .errors import CorruptLog, LogExists, LogMissing, UnknownFormat
+from .handles import Handles
+from .leader_epochs import FILE_NAME as LEADER_EPOCHS
+from .leader_epochs import EpochStart, encode_epochs
+from .log import Log
+from .offset_index import SUFFIX as OFFSET_INDEX_SUFFIX
+from .recovery import open_log
+from .segment import SUFFIX as LOG_SUFFIX
+from .time_index import SUFFIX as TIME_INDEX_SUFFIX
+
+FORMAT_VERSION: Final = 1
+META_VERSION: Final = 1
+"""Kafka's version of meta.properties since it has no ZooKeeper."""
+
+LOCK: Final = ".lock"
+META: Final = "meta.properties"
+CLEAN_SHUTDOWN: Final = ".kafka_cleanshutdown"
+PARTITION_METADATA: Final = "partition.metadata"
+DELETE_SUFFIX: Final = "-delete"
+CREATE_SUFFIX: Final = "-create"
+NAME_SIZE_MAX: Final = 255
+"""Of a file name, on every filesystem in use."""
+
+OPEN_SEGMENTS_MAX: Final = 256
+"""Sealed segments whose files are open at once, three descriptors each. An active one takes up to five."""
+
+_LOG_DIRECTORY = re.compile(r"([a-zA-Z0-9._-]{1,249})-(\d{1,10})")
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class LogName:
+    """A log that lies in the directory."""
+
+    topic: str
+    partition: int
+    topic_id: UUID
+
+
+class LogDirectory:
+    """A data directory that is open and locked."""
+
+    def __init__(self, disk: Disk, *, lock: Lock, cluster_id: str, was_clean: bool, open_segments_max: int) -> None:
+        """Made by `open`."""
+        self.cluster_id = cluster_id
+        self.was_clean = was_clean
+        """The last process closed it properly."""
+        self.damaged: list[CorruptLog] = []
+        """Logs that `logs` could not name."""
+        self._disk = disk
+        self._lock = lock
+        self._handles = Handles(open_segments_max)
+
+    @classmethod
+    def open(
+        cls,
+        disk: Disk,
+        *,
+        cluster_id: Callable[[], str],
+        now_ms: int,
+        node_id: int = 1,
+        open_segments_max: int = OPEN_SEGMENTS_MAX,
+    ) -> "LogDirectory":
+        """Lock the directory, make it if need be (then `cluster_id` is asked), and clear away what was interrupted.
+
+        `DirectoryLocked`, or `UnknownFormat`: then nothing was changed.
+        """
+        if not disk.is_directory(""):
+            disk.make_directory("")
+        _check_format(disk)
+        lock = disk.lock(LOCK)
+        try:
+            properties = _check_format(disk)  # again: whoever held the lock may have made it just now
+            if properties is None:
+                properties = _format(disk, cluster_id(), node_id, now_ms)
+            was_clean = disk.exists(CLEAN_SHUTDOWN)
+            if was_clean:
+                disk.remove(CLEAN_SHUTDOWN)
+            _remove_interrupted(disk)
+            disk.sync_directory("")
+        except BaseException:
+            lock.release()
+            raise
+        return cls(
+            disk,
+            lock=lock,
+            cluster_id=properties["cluster.id"],
+            was_clean=was_clean,
+            open_segments_max=open_segments_max,
+        )
+
+    def logs(self) -> list[LogName]:
+        """The logs that are there, by topic and partition. What cannot be named is put on `damaged` and left alone."""
+        names = []
+        self.damaged = []
+        for name in self._disk.list(""):
+            match = _LOG_DIRECTORY.fullmatch(name)
+            if match is None or not self._disk.is_directory(name):
+                continue
+            try:
+                names.append(LogName(match[1], int(match[2]), read_partition_metadata(self._disk, name)))
+            except CorruptLog as damage:
+                logger.exception("a log that cannot be named directory=%s", name)
+                self.damaged.append(damage)
+        return sorted(names, key=lambda name: (name.topic, name.partition))
+
+    def create_log(self, topic: str, partition: int, topic_id: UUID, config: LogConfig, *, now_ms: int) -> Log:
+        """Make an empty log, durably; `LogExists`. It is made under another name, so that it is whole or not there."""
+        directory = f"{topic}-{partition}"
+        if self._disk.exists(directory):
+            raise LogExists(directory)
+        draft = _shortened(directory, CREATE_SUFFIX)
+        if self._disk.exists(draft):
+            self._disk.remove_directory(draft)  # an earlier attempt failed, for lack of space perhaps
+        self._disk.make_directory(draft)
+        create_file(self._disk, f"{draft}/{PARTITION_METADATA}", encode_partition_metadata(topic_id))
+        create_file(self._disk, f"{draft}/{LEADER_EPOCHS}", encode_epochs([EpochStart(0, 0)]))
+        DurableMark(self._disk, draft).write(0)
+        for suffix in (LOG_SUFFIX, OFFSET_INDEX_SUFFIX, TIME_INDEX_SUFFIX):
+            self._disk.open(f"{draft}/{0:020d}{suffix}", create=True).close()
+        self._disk.sync_directory(draft)
+        self._disk.rename(draft, directory)
+        self._disk.sync_directory("")
+        return self._open_log(directory, config, trusted=True, now_ms=now_ms)
+
+    def open_log(self, topic: str, partition: int, config: LogConfig, *, now_ms: int) -> Log:
+        """Open a log that is there; `LogMissing`. `recovered` of the log tells what that took.
+
+        `CorruptLog` if nothing of it is left to open.
+        """
+        directory = f"{topic}-{partition}"
+        if not self._disk.is_directory(directory):
+            raise LogMissing(directory)
+        return self._open_log(directory, config, trusted=self.was_clean, now_ms=now_ms)
+
+    def delete_log(self, log: Log, *, token: str) -> None:
+        """Remove a log for good. `token` is new each time; a log of the same name may be made at once."""
+        log.discard()
+        self._remove(log.directory, token)
+
+    def delete_leftover(self, name: LogName, *, token: str) -> None:
+        """Remove a log that is not open: the crash came between the decision to delete it and the deed."""
+        self._remove(f"{name.topic}-{name.partition}", token)
+
+    def free_bytes(self) -> int:
+        """Space left on the disk."""
+        return self._disk.free_bytes()
+
+    def close(self) -> None:
+        """Say that the stop was clean, for which every log must have been closed, and let others have the directory."""
+        replace_file(self._disk, CLEAN_SHUTDOWN, b'{"version":0,"brokerEpoch":-1}')
+        self._lock.release()
+
+    def release(self) -> None:
+        """Let others have the directory without saying that the stop was clean: they will look at everything again."""
+        self._lock.release()
+
+    def _remove(self, directory: str, token: str) -> None:
+        """Under another name first: from then on it is gone, however long removing the files takes."""
+        doomed = _shortened(directory, f".{token}{DELETE_SUFFIX}")
+        self._disk.rename(directory, doomed)
+        self._disk.sync_directory("")
+        self._disk.remove_directory(doomed)
+
+    def _open_log(self, directory: str, config: LogConfig, *, trusted: bool, now_ms: int) -> Log:
+        opened = open_log(self._disk, directory, config=config, handles=self._handles, trusted=trusted, now_ms=now_ms)
+        return Log(self._disk, directory, opened=opened, config=config, handles=self._handles)
+
+
+def encode_partition_metadata(topic_id: UUID) -> bytes:
+    """The contents of `partition.metadata`."""
+    return f"version: 0\ntopic_id: {encode_id(topic_id)}".encode("ascii")
+
+
+def read_partition_metadata(disk: Disk, directory: str) -> UUID:
+    """The id of the topic whose log lies in `directory`; `CorruptLog` if that cannot be told."""
+    path = f"{directory}/{PARTITION_METADATA}"
+    if not disk.exists(path):
+        raise CorruptLog(path, 0, "missing")
+    match = re.fullmatch(rb"version: 0\ntopic_id: ([A-Za-z0-9_-]{22})\n?", read_file(disk, path))
+    if match is None:
+        raise CorruptLog(path, 0, "not a partition.metadata of version 0")
+    return UUID(bytes=urlsafe_b64decode(match[1] + b"=="))
+
+
+def encode_id(identity: UUID) -> str:
+    """An id as Kafka writes it: url-safe base64 without padding."""
+    return urlsafe_b64encode(identity.bytes).rstrip(b"=").decode("ascii")
+
+
+def _check_format(disk: Disk) -> dict[str, str] | None:
+    """The properties of a directory that is ours; None for one that is new; else `UnknownFormat`."""
+    if not disk.exists(META):
+        foreign = [name for name in disk.list("") if name not in (LOCK, META + TEMPORARY_SUFFIX, "lost+found")]
+        if foreign:
+            raise UnknownFormat(f"there is no {META}, but there are other files, {foreign[0]} for one")
+        return None
+    properties = _parse_properties(read_file(disk, META))
+    found = (properties.get("version"), properties.get("tidelog.format.version"))
+    if found != (str(META_VERSION), str(FORMAT_VERSION)) or not properties.get("cluster.id"):
+        raise UnknownFormat(
+            f"{META} states version {found[0]}, format version {found[1]}, cluster {properties.get('cluster.id')!r}; "
+            f"versions {META_VERSION} and {FORMAT_VERSION} can be read"
+        )
+    return properties
+
+
+def _format(disk: Disk, cluster_id: str, node_id: int, now_ms: int) -> dict[str, str]:
+    """Make a new directory ours."""
+    directory_id = uuid5(NAMESPACE_URL, f"tidelog:{cluster_id}/{node_id}")  # one directory per node
+    properties = {
+        "cluster.id": cluster_id,
+        "directory.id": encode_id(directory_id),
+        "node.id": str(node_id),
+        "tidelog.format.version": str(FORMAT_VERSION),
+        "version": str(META_VERSION),
+    }
+    made = datetime.fromtimestamp(now_ms / 1000, UTC).isoformat(timespec="seconds")
+    lines = [f"#{made}", *(f"{key}={value}" for key, value in properties.items())]
+    replace_file(disk, META, "".join(f"{line}\n" for line in lines).encode("utf-8"))
+    return properties
+
+
+def _parse_properties(data: bytes) -> dict[str, str]:
+    """Java's properties, as far as meta.properties needs them."""
+    lines = [line.strip() for line in data.decode("utf-8", "replace").splitlines()]
+    pairs = [line.partition("=") for line in lines if line and not line.startswith(("#", "!"))]
+    return {key.strip(): value.strip() for key, _, value in pairs}
+
+
+def _remove_interrupted(disk: Disk) -> None:
+    """Remove logs that were being deleted or made when the last process ended."""
+    for name in disk.list(""):
+        if name.endswith((DELETE_SUFFIX, CREATE_SUFFIX)) and disk.is_directory(name):
+            logger.info("removing what was left behind directory=%s", name)
+            disk.remove_directory(name)
+        elif name.endswith(TEMPORARY_SUFFIX) and not disk.is_directory(name):
+            disk.remove(name)
+
+
+def _shortened(directory: str, suffix: str) -> str:
+    """`<topic>-<partition>` with a suffix, the topic cut as far as a file name must be."""
+    topic, _, partition = directory.rpartition("-")
+    rest = f"-{partition}{suffix}"
+    return topic[: NAME_SIZE_MAX - len(rest)] + rest

@@ -1,0 +1,96 @@
+"""Offset to position: the file `.index` of a segment, in Kafka's layout (L-3).
+
+    position  size  field
+           0     4  last offset of a batch, minus the segment's base offset, i32
+           4     4  position of that batch in the .log file, i32
+
+Big endian, both fields ascending, one entry for about every `index.interval.bytes` of log.
+"""
+
+import struct
+from collections.abc import Iterable
+from typing import Final, NamedTuple
+
+from .disk import Disk
+from .errors import CorruptLog
+from .index import MappedEntries
+
+SUFFIX: Final = ".index"
+RELATIVE_OFFSET_MAX: Final = (1 << 31) - 1
+
+_ENTRY = struct.Struct(">ii")
+_INT32 = struct.Struct(">i")
+ENTRY_SIZE: Final = _ENTRY.size
+assert ENTRY_SIZE == 8
+
+
+class OffsetEntry(NamedTuple):
+    """A batch that the index knows: the offset of its last record, and where it begins."""
+
+    last_offset: int
+    position: int
+
+
+class OffsetIndex:
+    """The offset index of one segment."""
+
+    __slots__ = ("_base_offset", "entries")
+
+    def __init__(self, entries: MappedEntries, base_offset: int) -> None:
+        self.entries = entries
+        self._base_offset = base_offset
+
+    @classmethod
+    def create(cls, disk: Disk, path: str, base_offset: int, *, size_max: int) -> "OffsetIndex":
+        """An empty one. What the file held counts no more, but its space is kept for what will be added."""
+        mapped = disk.map(path, None if disk.exists(path) else 0)
+        return cls(MappedEntries(mapped, entry_size=ENTRY_SIZE, count=0, size_max=size_max), base_offset)
+
+    @classmethod
+    def load(cls, disk: Disk, path: str, base_offset: int, *, size_max: int) -> "OffsetIndex":
+        """The one that was trimmed and synced; `CorruptLog` if it cannot be that."""
+        mapped = disk.map(path)
+        count, rest = divmod(mapped.size, ENTRY_SIZE)
+        index = cls(MappedEntries(mapped, entry_size=ENTRY_SIZE, count=count, size_max=size_max), base_offset)
+        if rest or (count > 1 and not index._ascends()):
+            mapped.close()
+            raise CorruptLog(path, 0, "not an offset index that was closed")
+        return index
+
+    def append(self, entries: Iterable[OffsetEntry]) -> None:
+        """Add entries for which room was reserved."""
+        base_offset, pack = self._base_offset, _ENTRY.pack
+        self.entries.append(b"".join([pack(last - base_offset, position) for last, position in entries]))
+
+    @staticmethod
+    def encode(entry: OffsetEntry, base_offset: int) -> bytes:
+        """The bytes of one entry in a segment that begins at `base_offset`."""
+        return _ENTRY.pack(entry.last_offset - base_offset, entry.position)
+
+    def clear(self) -> None:
+        """Forget all entries; the file keeps its size."""
+        self.entries.count = 0
+
+    def lookup(self, offset: int) -> OffsetEntry | None:
+        """The last entry whose offset is at most `offset`: its batch, or one behind it, holds that offset."""
+        return self._get(self.entries.last_at_most(offset - self._base_offset, _INT32, 0))
+
+    def at_position(self, position: int) -> OffsetEntry | None:
+        """The last entry whose batch begins at or before `position`."""
+        return self._get(self.entries.last_at_most(position, _INT32, 4))
+
+    @property
+    def last(self) -> OffsetEntry | None:
+        """The last entry of all."""
+        return self._get(self.entries.count - 1)
+
+    def _get(self, number: int) -> OffsetEntry | None:
+        if number < 0:
+            return None
+        relative, position = self.entries.get(number, _ENTRY)
+        return OffsetEntry(self._base_offset + relative, position)
+
+    def _ascends(self) -> bool:
+        """Whether first and last stand in order: a tail of zeros, as a crash leaves behind, does not."""
+        first, last = self.entries.get(0, _ENTRY), self.entries.get(-1, _ENTRY)
+        return 0 <= first[0] < last[0] and 0 < first[1] < last[1]

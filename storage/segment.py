@@ -1,0 +1,496 @@
+"""One segment of a log: a `.log` file of record batches, one behind the other, and its two indexes.
+
+The file's name is the segment's base offset, twenty digits. Batches lie in it as they travelled, base offset and
+leader epoch stamped. An active segment takes appends: they are *staged* as views of the caller's buffers until
+`write_out` hands all of them to the disk in one call, then puts their entries into the indexes. A sealed one is only
+read; its files are opened when they are wanted and closed again when too many are open (see handles.py).
+
+Invariants: size <= staged_size; the batches in [0, size) follow each other without a gap, in bytes and in offsets, from
+base_offset to next_offset. What the indexes say is compared with the batch it points at before it is believed; if they
+differ, both are built again from the log.
+
+What this process did not write, nor read yet, is checked (CRC, length, sequence of offsets) before it is handed out for
+the first time, so that rotten bytes are an error here and not at a client.
+"""
+
+import logging
+from collections.abc import Iterator
+from typing import Final, NamedTuple
+
+from ..protocol.batch import HEADER_SIZE, BatchHeader, Buffer, CorruptBatch, crc_of, read_header
+from .config import LogConfig
+from .disk import Disk, File, Syncable
+from .errors import CorruptLog, DiskFailed
+from .handles import Handles
+from .leader_epochs import LeaderEpochs
+from .offset_index import RELATIVE_OFFSET_MAX, OffsetEntry
+from .segment_indexes import SUFFIXES, SegmentIndexes, Tally, replace_indexes
+from .time_index import NO_TIMESTAMP, TimeEntry
+
+SUFFIX: Final = ".log"
+WINDOW_SIZE: Final = 16 * 1024
+"""How much is read at once while walking from header to header: about two index intervals and a batch."""
+
+logger = logging.getLogger(__name__)
+
+
+class Boundary(NamedTuple):
+    """Where a batch begins, or the last one ends: the position in the file and the offset there."""
+
+    position: int
+    offset: int
+
+
+class Room(NamedTuple):
+    """Where a segment lives: what all segments of a log share."""
+
+    disk: Disk
+    directory: str
+    config: LogConfig
+    handles: Handles
+    epochs: LeaderEpochs
+
+
+class Segment:
+    """One segment. The room's `config` is what it was opened with; a change takes effect with the next segment."""
+
+    def __init__(self, room: Room, base_offset: int, *, end: Boundary) -> None:
+        """A sealed one whose file ends at `end`; nothing is opened yet."""
+        disk, directory, config, handles, epochs = room
+        self.base_offset = base_offset
+        self.stem = f"{directory}/{base_offset:020d}"
+        self.path = self.stem + SUFFIX
+        self.size, self.next_offset = end
+        self.staged_size = self.size
+        self.first_timestamp = NO_TIMESTAMP
+        """Of the first batch; known only while the segment is active, for that alone asks for it."""
+        self.created_ms = 0
+        self.active = False
+        """Takes appends."""
+        self.pinned = False
+        """Active, or not yet synced: its files stay open."""
+        self.tally = Tally(config.index_interval_bytes)
+        self._disk = disk
+        self._config = config
+        self._handles = handles
+        self._epochs = epochs
+        self._file: File | None = None
+        self._indexes: SegmentIndexes | None = None
+        self._rebuilt = False
+        self._staged: list[Buffer] = []
+        self._written_from = self.size
+        """From here on the bytes are this process's own, or were checked when the log was opened."""
+        self._checked_from = self._checked_to = self.size
+        """What readers had checked on their way; one stretch, which grows as long as they read on."""
+
+    @classmethod
+    def load(cls, room: Room, base_offset: int, *, next_offset: int) -> "Segment":
+        """One that is on the disk, of which only the size is read."""
+        size = room.disk.size(f"{room.directory}/{base_offset:020d}{SUFFIX}")
+        return cls(room, base_offset, end=Boundary(size, next_offset))
+
+    @classmethod
+    def create(cls, room: Room, base_offset: int, *, now_ms: int) -> "Segment":
+        """A new one, active and empty. Its name is durable when the directory has been synced."""
+        segment = cls(room, base_offset, end=Boundary(0, base_offset))
+        segment.created_ms = now_ms
+        segment.active = segment.pinned = True
+        try:
+            segment._file = room.disk.open(segment.path, create=True)
+            segment._file.truncate(0)
+            segment._indexes = SegmentIndexes.create(
+                room.disk, segment.stem, base_offset, size_max=room.config.segment_index_bytes
+            )
+        except DiskFailed:
+            segment.remove()  # the log goes on without it
+            raise
+        return segment
+
+    @property
+    def file(self) -> File:
+        """The open `.log` file."""
+        if self._file is None:
+            self._file = self._disk.open(self.path)
+        if not self.pinned:
+            self._handles.touch(self)
+        return self._file
+
+    @property
+    def indexes(self) -> SegmentIndexes:
+        """The open indexes; built again if they are missing or in doubt."""
+        if self._indexes is None:
+            try:
+                self._indexes = self._load_indexes()
+            except CorruptLog as doubt:
+                self._rebuild_indexes(doubt)
+            assert self._indexes is not None
+            if not self.pinned:
+                self._handles.touch(self)
+        return self._indexes
+
+    @property
+    def greatest(self) -> TimeEntry:
+        """The greatest timestamp, and the last offset of the first batch that has it; a sealed one asks its index."""
+        if not self.pinned and self.tally.greatest.timestamp == NO_TIMESTAMP and self.size:
+            self.tally.greatest = self._last_of_time_index()
+        return self.tally.greatest
+
+    # Appending. Only while the segment is active.
+
+    def is_due(self, size: int, last_offset: int, timestamp: int, now_ms: int) -> bool:
+        """Whether a batch must go into the next segment instead (L-4)."""
+        config = self._config
+        if self.staged_size == 0:
+            return False
+        if self.staged_size + size > config.segment_bytes or last_offset - self.base_offset > RELATIVE_OFFSET_MAX:
+            return True
+        if NO_TIMESTAMP in (timestamp, self.first_timestamp):
+            age_ms = now_ms - self.created_ms
+        else:
+            age_ms = timestamp - self.first_timestamp
+        assert self._indexes is not None
+        return age_ms > config.segment_ms or self._indexes.is_full(len(self.tally.points))
+
+    def stage(self, batch: Buffer, *, last_offset: int, timestamp: int) -> None:
+        """Take a batch that is stamped and checked. The buffer must live until `write_out`."""
+        position, size = self.staged_size, len(batch)
+        if position == 0:
+            self.first_timestamp = timestamp
+        self.tally.add(position, size, last_offset, timestamp)
+        self._staged.append(batch)
+        self.staged_size = position + size
+
+    def write_out(self, next_offset: int) -> None:
+        """Hand what is staged to the page cache, then index it. On failure it is forgotten, and nothing has changed."""
+        tally, file, indexes = self.tally, self._file, self._indexes
+        assert file is not None
+        assert indexes is not None
+        assert file.size == self.size
+        try:
+            # First, for then nothing can fail any more once the batches are in the file, nor when it is closed.
+            indexes.reserve(len(tally.points))
+            file.append(self._staged)
+        except BaseException:
+            self.forget_staged()
+            raise
+        if tally.points:
+            indexes.append(tally.points)
+        tally.commit()
+        self._staged.clear()
+        self.size, self.next_offset = self.staged_size, next_offset
+
+    def forget_staged(self) -> None:
+        """Let go of what was staged and not written."""
+        self._staged.clear()
+        self.staged_size = self.size
+        self.tally.rewind()
+        if self.size == 0:
+            self.first_timestamp = NO_TIMESTAMP
+
+    def finish_indexes(self) -> None:
+        """Give the indexes their last entry and their true size. They may still be appended to."""
+        assert self._indexes is not None
+        self._indexes.finish(self.tally.greatest)
+
+    def seal(self) -> None:
+        """Take no more appends. The indexes are finished; the files stay open until they are synced."""
+        assert self.active
+        assert not self._staged
+        self.active = False
+
+    def syncables(self) -> tuple[Syncable, ...]:
+        """What must be synced before the bytes are durable: of a sealed segment, the indexes too.
+
+        The indexes of the active one are built again after a crash, so nobody waits for them.
+        """
+        assert self._file is not None
+        assert self._indexes is not None
+        return (self._file,) if self.active else (self._file, *self._indexes.maps())
+
+    def unpin(self) -> None:
+        """Sealed and synced: from now on the files may be closed when others need the descriptors."""
+        assert not self.active
+        self.pinned = False
+        self._handles.touch(self)
+
+    # Reading. Positions are always those of batches.
+
+    def locate(self, offset: int) -> Boundary:
+        """The batch that holds `offset`, or the segment's end if it lies there or beyond (L-5)."""
+        if offset <= self.base_offset:
+            return Boundary(0, self.base_offset)
+        if offset >= self.next_offset:
+            return Boundary(self.size, self.next_offset)
+        try:
+            return self._walk_to(offset, self.indexes.offsets.lookup(offset))
+        except CorruptLog as doubt:
+            self._rebuild_indexes(doubt)
+            return self._walk_to(offset, self.indexes.offsets.lookup(offset))
+
+    def read(self, begin: Boundary, limit: Boundary, *, size_max: int, at_least_one: bool) -> tuple[Buffer, Boundary]:
+        """Whole batches from `begin`, none beyond `limit`, and where they end.
+
+        No more than `size_max` bytes, unless the first batch alone is larger and `at_least_one` is set.
+        """
+        available = limit.position - begin.position
+        size = min(available, size_max)
+        data = self._read_exactly(begin.position, size)
+        if not self._is_checked(begin.position, begin.position + size):
+            end = self._check(data, begin, limit)
+        elif size == available:
+            return data, limit
+        else:
+            end = self._last_whole(data, begin)
+        if end.position == begin.position and at_least_one:
+            size = self.header_at(begin.position).size
+            if size > available:
+                raise CorruptLog(self.path, begin.position, "a batch reaches beyond where one should begin")
+            data = self._read_exactly(begin.position, size)
+            end = self._check(data, begin, limit)
+        size = end.position - begin.position
+        return (data if size == len(data) else memoryview(data)[:size]), end
+
+    def confirms(self, entry: TimeEntry) -> bool:
+        """Whether there is a batch of that last offset and that greatest timestamp: else the time index is wrong."""
+        if entry.timestamp == NO_TIMESTAMP:
+            return True
+        if not self.base_offset <= entry.last_offset < self.next_offset:
+            return False
+        try:
+            header = self.header_at(self.locate(entry.last_offset).position)
+        except CorruptLog:
+            return False
+        return (header.max_timestamp, header.last_offset) == entry
+
+    def headers(self, position: int) -> Iterator[tuple[int, BatchHeader]]:
+        """Each batch from `position` to the end; `CorruptLog` where there should be one and is none."""
+        window, window_start = b"", 0
+        if position < 0:
+            raise CorruptLog(self.path, position, "no position")  # an index said so
+        while position < self.size:
+            if position - window_start + HEADER_SIZE > len(window):
+                window, window_start = self.file.read(position, min(WINDOW_SIZE, self.size - position)), position
+            header = self._parse(window, position - window_start, position)
+            yield position, header
+            position += header.size
+
+    def header_at(self, position: int) -> BatchHeader:
+        """The header of one batch; `CorruptLog` if there is none."""
+        return self._parse(self.file.read(position, HEADER_SIZE), 0, position)
+
+    def batch_at(self, position: int) -> bytes:
+        """One batch, checked."""
+        header = self.header_at(position)
+        data = self._read_exactly(position, header.size)
+        begin = Boundary(position, header.base_offset)
+        self._check(data, begin, Boundary(position + header.size, header.next_offset))
+        return data
+
+    # Opening and closing.
+
+    def load_tail(self) -> Boundary:
+        """Where the last batch ends, found from the indexes' last entry; the tally goes on from there.
+
+        For the last segment of a log that was closed: `CorruptLog` if anything is not as it was left then.
+        """
+        tally = Tally(self._config.index_interval_bytes)
+        known = self.indexes.offsets.last
+        end = Boundary(0, self.base_offset)
+        for position, header in self.headers(known.position if known is not None else 0):
+            if known is not None and position == known.position and header.last_offset != known.last_offset:
+                raise CorruptLog(self.path, position, f"the index expects {known}, there is {header}")
+            tally.add(position, header.size, header.last_offset, header.max_timestamp)
+            end = Boundary(position + header.size, header.next_offset)
+        self.next_offset = end.offset
+        greatest = self._last_of_time_index()
+        if greatest.timestamp >= tally.greatest.timestamp:
+            tally.greatest = greatest
+        tally.commit()
+        self.tally = tally
+        return end
+
+    def adopt(self, tally: Tally, end: Boundary, *, active: bool) -> None:
+        """Every batch was checked just now, and they end at `end`: build the indexes anew from their tally.
+
+        Those of an active segment need not be durable.
+        """
+        self._close_indexes()
+        self.size, self.next_offset = end
+        self.staged_size = self.size
+        self._written_from = 0
+        if active:
+            size_max = self._config.segment_index_bytes
+            self._indexes = SegmentIndexes.create(self._disk, self.stem, self.base_offset, size_max=size_max)
+            self._indexes.rewrite(tally.points)
+        else:
+            replace_indexes(self._disk, self.stem, self.base_offset, tally)
+        tally.commit()
+        self.tally = tally
+
+    def resume(self, *, now_ms: int) -> None:
+        """Open the segment for appends. Its tally has seen every batch."""
+        self.active = self.pinned = True
+        assert self.file.size == self.size == self.staged_size
+        assert self.indexes is not None  # opened and pinned from here on
+        self._handles.forget(self)
+        self.created_ms = now_ms
+        if self.size:
+            self.first_timestamp = self.header_at(0).max_timestamp
+
+    def evict(self) -> None:
+        """Close what can be opened again."""
+        assert not self.pinned
+        self._close_files()
+
+    def remove(self) -> None:
+        """Remove the files; durable when the directory has been synced. Indexes without a log are nothing."""
+        self.close()
+        for suffix in (SUFFIX, *SUFFIXES):
+            if self._disk.exists(self.stem + suffix):
+                self._disk.remove(self.stem + suffix)
+
+    def close(self) -> None:
+        """Close the files. What is not durable stays so."""
+        self._handles.forget(self)
+        self.pinned = False
+        self._close_files()
+
+    def _close_files(self) -> None:
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+        self._close_indexes()
+
+    def _load_indexes(self) -> SegmentIndexes:
+        size_max = self._config.segment_index_bytes
+        return SegmentIndexes.load(self._disk, self.stem, self.base_offset, size_max=size_max)
+
+    def _close_indexes(self) -> None:
+        if self._indexes is not None:
+            self._indexes.close()
+            self._indexes = None
+
+    def _parse(self, data: Buffer, at: int, position: int) -> BatchHeader:
+        """The header at `at` in `data`, which lies at `position` in the file, and must be one within it."""
+        try:
+            header = read_header(data, at)
+        except CorruptBatch as error:
+            raise CorruptLog(self.path, position, str(error)) from error
+        if position + header.size > self.size:
+            raise CorruptLog(self.path, position, f"a batch of {header.size} bytes reaches beyond the end {self.size}")
+        return header
+
+    def _read_exactly(self, position: int, size: int) -> bytes:
+        data = self.file.read(position, size)
+        if len(data) != size:
+            raise CorruptLog(self.path, position + len(data), f"the file ends here instead of at {self.size}")
+        return data
+
+    def _walk_to(self, offset: int, known: OffsetEntry | None) -> Boundary:
+        """The batch that holds `offset`, found from one that the index knows to begin before it."""
+        begin = known.position if known is not None else 0
+        for position, header in self.headers(begin):
+            if position == begin and known is not None and header.last_offset != known.last_offset:
+                raise CorruptLog(self.path, position, f"the index expects {known}, there is {header}")
+            if header.last_offset >= offset:
+                return Boundary(position, header.base_offset)
+        raise CorruptLog(self.path, self.size, f"the segment ends before offset {offset}")
+
+    def _last_whole(self, data: bytes, begin: Boundary) -> Boundary:
+        """Where the last batch ends that is whole in `data`. The index saves walking all of them."""
+        stop = begin.position + len(data)
+        position = self._known_between(data, begin, stop)
+        end = begin
+        while stop - position >= HEADER_SIZE:
+            header = self._parse(data, position - begin.position, position)
+            end = Boundary(position, header.base_offset)
+            if position + header.size > stop:
+                break
+            position += header.size
+            end = Boundary(position, header.next_offset)
+        return end
+
+    def _known_between(self, data: bytes, begin: Boundary, stop: int) -> int:
+        """The last position below `stop` where the index knows a batch to begin; `begin` if it knows none."""
+        known = self.indexes.offsets.at_position(stop - HEADER_SIZE)
+        if known is None or known.position <= begin.position:
+            return begin.position
+        try:
+            header = self._parse(data, known.position - begin.position, known.position)
+            if header.last_offset != known.last_offset:
+                raise CorruptLog(self.path, known.position, f"the index expects {known}, there is {header}")
+        except CorruptLog as doubt:
+            if not self._rebuilt:
+                self._rebuild_indexes(doubt)
+            return begin.position  # a longer walk, this once
+        return known.position
+
+    def _check(self, data: Buffer, begin: Boundary, limit: Boundary) -> Boundary:
+        """Where the last batch ends that is whole in `data` and sound; `CorruptLog` if the first one is not."""
+        end = begin
+        stop = begin.position + len(data)
+        try:
+            while stop - end.position >= HEADER_SIZE:
+                at = end.position - begin.position
+                header = self._parse(data, at, end.position)
+                if end.position + header.size > stop:
+                    if end.position + header.size > limit.position:
+                        raise CorruptLog(self.path, end.position, "a batch reaches beyond where one should begin")
+                    break
+                if crc_of(data, at, header.size) != header.crc:
+                    raise CorruptLog(self.path, end.position, "the checksum does not hold")
+                if header.base_offset != end.offset:
+                    raise CorruptLog(self.path, end.position, f"offset {header.base_offset} instead of {end.offset}")
+                if header.leader_epoch != self._epochs.epoch_at(end.offset):
+                    raise CorruptLog(self.path, end.position, f"leader epoch {header.leader_epoch} cannot be here")
+                end = Boundary(end.position + header.size, header.next_offset)
+        except CorruptLog:
+            if end == begin:
+                raise
+            # What is sound is served; the next read begins at the bad batch, and fails.
+        self._remember_checked(begin.position, end.position)
+        return end
+
+    def _is_checked(self, begin: int, end: int) -> bool:
+        return begin >= self._written_from or (self._checked_from <= begin and end <= self._checked_to)
+
+    def _remember_checked(self, begin: int, end: int) -> None:
+        if begin <= self._checked_to and end >= self._checked_from:
+            self._checked_from, self._checked_to = min(self._checked_from, begin), max(self._checked_to, end)
+        else:
+            self._checked_from, self._checked_to = begin, end
+        if self._checked_to >= self._written_from:
+            self._written_from = min(self._written_from, self._checked_from)
+
+    def _last_of_time_index(self) -> TimeEntry:
+        """The time index's last entry, if the batch that it names has that timestamp indeed."""
+        if not self.confirms(self.indexes.times.last) and not self._rebuilt:
+            self._rebuild_indexes(CorruptLog(self.path, 0, "the last entry of the time index is not true"))
+        return self.indexes.times.last
+
+    def _rebuild_indexes(self, doubt: CorruptLog) -> None:
+        """Build the indexes from the headers of the batches; raises `doubt` if that was done before.
+
+        They reach as far as the batches are sound: what lies behind is for the reader to stumble over.
+        """
+        if self._rebuilt:
+            raise doubt
+        logger.warning("rebuilding indexes segment=%s because=%s", self.path, doubt)
+        self._rebuilt = True
+        tally = Tally(self.tally.interval_bytes)
+        try:
+            for position, header in self.headers(0):
+                tally.add(position, header.size, header.last_offset, header.max_timestamp)
+        except CorruptLog as corrupt:
+            logger.warning("the indexes end early segment=%s because=%s", self.path, corrupt)
+        if self.pinned:
+            # In place, for a flush may be syncing the files; the tally goes on, it knows what is staged besides.
+            assert self._indexes is not None
+            self._indexes.rewrite(tally.points)
+            if not self.active:
+                self._indexes.finish(tally.greatest)
+        else:
+            self._close_indexes()
+            replace_indexes(self._disk, self.stem, self.base_offset, tally)
+            self._indexes = self._load_indexes()
+            self.tally.greatest = tally.greatest

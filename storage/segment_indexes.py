@@ -1,0 +1,148 @@
+"""The two indexes of a segment as one, and the tally from which their entries come.
+
+The tally sees every batch once, when it is appended or when the segment is read again; so an index that is rebuilt is
+byte for byte the one that was lost.
+"""
+
+from typing import Final, NamedTuple
+
+from .checkpoint import replace_file
+from .disk import Disk
+from .errors import CorruptLog
+from .index import MappedEntries
+from .offset_index import SUFFIX as OFFSET_INDEX_SUFFIX
+from .offset_index import OffsetEntry, OffsetIndex
+from .time_index import NO_TIMESTAMP, TimeEntry, TimeIndex
+from .time_index import SUFFIX as TIME_INDEX_SUFFIX
+
+SUFFIXES: Final = (OFFSET_INDEX_SUFFIX, TIME_INDEX_SUFFIX)
+
+
+class IndexPoint(NamedTuple):
+    """A batch that gets an entry in both indexes."""
+
+    batch: OffsetEntry
+    greatest: TimeEntry
+
+
+class Tally:
+    """What the indexes want to know of the batches that go by."""
+
+    __slots__ = ("_committed", "bytes_since_point", "greatest", "interval_bytes", "points")
+
+    def __init__(self, interval_bytes: int) -> None:
+        self.interval_bytes = interval_bytes
+        self.bytes_since_point = 0
+        self.greatest = TimeEntry(NO_TIMESTAMP, -1)
+        self.points: list[IndexPoint] = []
+        self._committed = (self.bytes_since_point, self.greatest)
+
+    def add(self, position: int, size: int, last_offset: int, timestamp: int) -> None:
+        """The batch of so many bytes at `position` ends with `last_offset`; `timestamp` is its greatest."""
+        if timestamp > self.greatest.timestamp:
+            self.greatest = TimeEntry(timestamp, last_offset)
+        if self.bytes_since_point > self.interval_bytes:
+            self.points.append(IndexPoint(OffsetEntry(last_offset, position), self.greatest))
+            self.bytes_since_point = 0
+        self.bytes_since_point += size
+
+    def commit(self) -> None:
+        """The points are in the indexes."""
+        if self.points:
+            self.points = []
+        self._committed = (self.bytes_since_point, self.greatest)
+
+    def rewind(self) -> None:
+        """What was added since the last `commit` was not written."""
+        self.points = []
+        self.bytes_since_point, self.greatest = self._committed
+
+
+class SegmentIndexes:
+    """Offset and time index of one segment. `stem` is the segment's path without a suffix."""
+
+    __slots__ = ("offsets", "times")
+
+    def __init__(self, offsets: OffsetIndex, times: TimeIndex) -> None:
+        self.offsets = offsets
+        self.times = times
+
+    @classmethod
+    def create(cls, disk: Disk, stem: str, base_offset: int, *, size_max: int) -> "SegmentIndexes":
+        """Empty ones, for appends. Not durable: after a crash they are built again."""
+        offsets = OffsetIndex.create(disk, stem + OFFSET_INDEX_SUFFIX, base_offset, size_max=size_max)
+        try:
+            times = TimeIndex.create(disk, stem + TIME_INDEX_SUFFIX, base_offset, size_max=size_max)
+        except BaseException:
+            offsets.entries.close()
+            raise
+        return cls(offsets, times)
+
+    @classmethod
+    def load(cls, disk: Disk, stem: str, base_offset: int, *, size_max: int) -> "SegmentIndexes":
+        """Those of a segment that was closed; `CorruptLog` if one of them is missing or in doubt."""
+        for suffix in SUFFIXES:
+            if not disk.exists(stem + suffix):
+                raise CorruptLog(stem + suffix, 0, "missing")
+        offsets = OffsetIndex.load(disk, stem + OFFSET_INDEX_SUFFIX, base_offset, size_max=size_max)
+        try:
+            times = TimeIndex.load(disk, stem + TIME_INDEX_SUFFIX, base_offset, size_max=size_max)
+        except BaseException:
+            offsets.entries.close()
+            raise
+        return cls(offsets, times)
+
+    def reserve(self, count: int) -> None:
+        """Make room for so many points, and for the entry that closing adds; `DiskFull` if there is none."""
+        if count:
+            self.offsets.entries.reserve(count)
+        self.times.entries.reserve(count + 1)
+
+    def is_full(self, pending: int) -> bool:
+        """Whether, with so many points not yet written, one more would not fit."""
+        offsets, times = self.offsets.entries, self.times.entries
+        return offsets.count + pending >= offsets.capacity or times.count + pending + 1 >= times.capacity
+
+    def append(self, points: list[IndexPoint]) -> None:
+        """Write the points, for which room was reserved."""
+        self.offsets.append([point.batch for point in points])
+        for point in points:
+            self.times.append(*point.greatest)
+
+    def rewrite(self, points: list[IndexPoint]) -> None:
+        """Begin anew, in place."""
+        self.offsets.clear()
+        self.times.clear()
+        if points:
+            self.reserve(len(points))
+            self.append(points)
+
+    def finish(self, greatest: TimeEntry) -> None:
+        """The segment is being closed: the last entry, and what was allocated ahead goes back. May be repeated."""
+        if greatest.timestamp > self.times.last.timestamp:
+            self.times.entries.reserve(1)
+            self.times.append(*greatest)
+        self.offsets.entries.trim()
+        self.times.entries.trim()
+
+    def maps(self) -> tuple[MappedEntries, MappedEntries]:
+        """Both files, to be synced."""
+        return self.offsets.entries, self.times.entries
+
+    def close(self) -> None:
+        """Unmap both."""
+        self.offsets.entries.close()
+        self.times.entries.close()
+
+
+def replace_indexes(disk: Disk, stem: str, base_offset: int, tally: Tally) -> None:
+    """Write the indexes of a closed segment anew, whole and durably, from the tally of all its batches."""
+    offsets = b"".join([OffsetIndex.encode(point.batch, base_offset) for point in tally.points])
+    replace_file(disk, stem + OFFSET_INDEX_SUFFIX, offsets)
+    times = bytearray()
+    last = NO_TIMESTAMP
+    for greatest in [*(point.greatest for point in tally.points), tally.greatest]:
+        if greatest.timestamp > last:
+            times += TimeIndex.encode(greatest, base_offset)
+            last = greatest.timestamp
+    replace_file(disk, stem + TIME_INDEX_SUFFIX, bytes(times))

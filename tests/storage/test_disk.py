@@ -1,0 +1,392 @@
+"""The contract of `Disk`, which the real one and the simulated one both keep; then what only one of them can show."""
+
+import errno
+import os
+import random
+import resource
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from support.disk import PowerCut, SimulatedDisk
+from tidelog.storage.disk import IOV_MAX, Disk, File, RealDisk
+from tidelog.storage.errors import DirectoryLocked, DiskFailed, DiskFull
+
+
+@pytest.fixture(params=["real", "simulated"])
+def disk(request: pytest.FixtureRequest, tmp_path: Path) -> Disk:
+    if request.param == "simulated":
+        return SimulatedDisk()
+    made = RealDisk(str(tmp_path / "not" / "there" / "yet"))
+    made.make_directory("")
+    return made
+
+
+def contents(file: File) -> bytes:
+    return file.read(0, file.size)
+
+
+def test_append_returns_where_the_first_byte_went(disk: Disk) -> None:
+    file = disk.open("a", create=True)
+    assert file.append([b"abc", b"", memoryview(b"de")]) == 0
+    assert file.append([bytearray(b"f")]) == 5
+    assert (file.size, contents(file)) == (6, b"abcdef")
+    assert contents(disk.open("a")) == b"abcdef"
+
+
+def test_append_takes_more_buffers_than_one_call_of_the_kernel(disk: Disk) -> None:
+    buffers = [bytes([number % 251]) * (number % 7) for number in range(3 * IOV_MAX + 1)]
+    file = disk.open("a", create=True)
+    file.append([b"x"])
+    assert file.append(buffers) == 1
+    assert contents(file) == b"x" + b"".join(buffers)
+
+
+def test_read_is_short_at_the_end(disk: Disk) -> None:
+    file = disk.open("a", create=True)
+    file.append([b"abcdef"])
+    assert file.read(4, 100) == b"ef"
+    assert file.read(6, 100) == b""
+    assert file.read(100, 100) == b""
+
+
+def test_write_overwrites_and_extends_with_zeros(disk: Disk) -> None:
+    file = disk.open("a", create=True)
+    file.write(4, b"ab")
+    file.write(1, b"x")
+    assert (file.size, contents(file)) == (6, b"\0x\0\0ab")
+
+
+def test_truncate_cuts_and_appends_go_on_there(disk: Disk) -> None:
+    file = disk.open("a", create=True)
+    file.append([b"abcdef"])
+    file.truncate(2)
+    file.append([b"X"])
+    assert contents(file) == b"abX"
+
+
+def test_a_file_that_is_missing_or_closed_fails(disk: Disk) -> None:
+    with pytest.raises(DiskFailed):
+        disk.open("missing")
+    with pytest.raises(DiskFailed):
+        disk.map("missing")
+    with pytest.raises(DiskFailed):
+        disk.size("missing")
+    with pytest.raises(DiskFailed):
+        disk.remove("missing")
+    with pytest.raises(DiskFailed):
+        disk.list("missing")
+    with pytest.raises(DiskFailed):
+        disk.rename("missing", "a")
+    file = disk.open("a", create=True)
+    file.close()
+    file.close()
+    with pytest.raises(DiskFailed):
+        file.sync()
+
+
+def test_directories_are_listed_renamed_and_removed_with_what_is_in_them(disk: Disk) -> None:
+    disk.make_directory("d")
+    disk.make_directory("d/e")
+    disk.open("d/e/b", create=True).append([b"bb"])
+    disk.open("d/a", create=True).close()
+    disk.sync_directory("d")
+    assert disk.list("") == ["d"]
+    assert disk.list("d") == ["a", "e"]
+    assert disk.is_directory("d")
+    assert disk.is_directory("d/e")
+    assert not disk.is_directory("d/a")
+    assert disk.exists("d/a")
+    assert not disk.exists("d/x")
+    assert disk.size("d/e/b") == 2
+    disk.rename("d", "f")
+    assert disk.list("f/e") == ["b"]
+    disk.remove_directory("f")
+    assert disk.list("") == []
+    with pytest.raises(DiskFailed):
+        disk.make_directory("missing/d")
+
+
+def test_rename_replaces_a_file_and_open_files_follow(disk: Disk) -> None:
+    old = disk.open("a", create=True)
+    old.append([b"old"])
+    new = disk.open("b", create=True)
+    new.append([b"new"])
+    disk.rename("b", "a")
+    assert disk.list("") == ["a"]
+    assert contents(disk.open("a")) == b"new"
+    assert contents(old) == b"old"
+    old.sync()
+
+
+def test_a_map_grows_with_zeros_shrinks_and_is_the_file(disk: Disk) -> None:
+    mapped = disk.map("m", 0)
+    assert (mapped.size, len(mapped.buffer)) == (0, 0)
+    mapped.buffer[0:0] = b""
+    mapped.resize(5000)
+    assert bytes(mapped.buffer) == bytes(5000)
+    mapped.buffer[4990:] = b"0123456789"
+    mapped.resize(20000)
+    assert bytes(mapped.buffer[4990:5010]) == b"0123456789" + bytes(10)
+    mapped.resize(4995)
+    mapped.sync()
+    assert contents(disk.open("m"))[4990:] == b"01234"
+    mapped.resize(0)
+    mapped.close()
+    assert disk.size("m") == 0
+    mapped.close()
+
+
+def test_a_map_of_a_file_that_is_there_is_made_to_fit(disk: Disk) -> None:
+    disk.open("m", create=True).append([b"abcdef"])
+    mapped = disk.map("m")
+    assert bytes(mapped.buffer) == b"abcdef"
+    mapped.close()
+    mapped = disk.map("m", 3)
+    assert bytes(mapped.buffer) == b"abc"
+    mapped.close()
+    mapped = disk.map("m", 5)
+    assert bytes(mapped.buffer) == b"abc\0\0"
+    mapped.close()
+
+
+def test_a_lock_is_held_by_one_until_it_is_released(disk: Disk) -> None:
+    lock = disk.lock(".lock")
+    with pytest.raises(DirectoryLocked):
+        disk.lock(".lock")
+    lock.release()
+    lock.release()
+    disk.lock(".lock").release()
+
+
+def test_there_is_space(disk: Disk) -> None:
+    assert disk.free_bytes() > 0
+
+
+# The real one.
+
+
+@pytest.fixture
+def real(tmp_path: Path) -> RealDisk:
+    return RealDisk(str(tmp_path))
+
+
+@pytest.fixture
+def files_end_at_10000() -> Iterator[None]:
+    """The kernel writes up to there, then refuses: a short write, as on a disk that fills up."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, before[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_an_append_that_was_cut_short_leaves_no_byte_behind(real: RealDisk, files_end_at_10000: None) -> None:
+    """A6, A7."""
+    file = real.open("a", create=True)
+    file.append([b"a" * 6000])
+    with pytest.raises(DiskFailed):
+        file.append([b"b" * 3000, b"c" * 3000])
+    assert (file.size, real.size("a")) == (6000, 6000)
+    assert file.append([b"d" * 100]) == 6000
+    assert contents(file) == b"a" * 6000 + b"d" * 100
+    with pytest.raises(DiskFailed):
+        file.write(9990, b"e" * 100)
+
+
+def test_a_map_that_finds_no_space_stays_as_it_was(real: RealDisk, files_end_at_10000: None) -> None:
+    mapped = real.map("m", 4096)
+    mapped.buffer[:3] = b"abc"
+    with pytest.raises(DiskFailed):
+        mapped.resize(20_000)
+    assert (mapped.size, real.size("m"), bytes(mapped.buffer[:4])) == (4096, 4096, b"abc\0")
+    mapped.close()
+    with pytest.raises(DiskFailed):
+        real.map("n", 20_000)
+
+
+def test_no_space_is_told_from_other_failures() -> None:
+    """/dev/full answers every write with ENOSPC. It cannot be truncated either, which must not hide that."""
+    file = RealDisk("/dev").open("full")
+    with pytest.raises(DiskFull):
+        file.append([b"x"])
+    with pytest.raises(DiskFailed):
+        file.append([b"x"])
+    file.close()
+
+
+def test_every_mapped_page_has_its_block(real: RealDisk, tmp_path: Path) -> None:
+    """Else touching it could raise SIGBUS: for a file that somebody left sparse, too."""
+    mapped = real.map("m", 0)
+    mapped.resize(64 * 1024)
+    assert os.stat(tmp_path / "m").st_blocks * 512 >= 64 * 1024
+    mapped.close()
+    os.truncate(os.open(tmp_path / "sparse", os.O_CREAT | os.O_RDWR), 64 * 1024)
+    assert os.stat(tmp_path / "sparse").st_blocks == 0
+    mapped = real.map("sparse")
+    assert os.stat(tmp_path / "sparse").st_blocks * 512 >= 64 * 1024
+    mapped.close()
+
+
+def test_a_map_that_is_only_looked_up_in_takes_one_descriptor(real: RealDisk) -> None:
+    """House rule 1.12. One that grows takes a second; when it is closed, none is left."""
+    real.map("m", 10).close()
+    before = len(os.listdir("/proc/self/fd"))
+    mapped = real.map("m")
+    assert len(os.listdir("/proc/self/fd")) == before + 1
+    mapped.resize(20)
+    assert len(os.listdir("/proc/self/fd")) == before + 2
+    mapped.sync()
+    mapped.close()
+    assert len(os.listdir("/proc/self/fd")) == before
+    with pytest.raises(DiskFailed):
+        mapped.sync()
+
+
+def test_nobody_else_may_read_our_files(real: RealDisk, tmp_path: Path) -> None:
+    real.make_directory("d")
+    real.open("d/a", create=True).close()
+    real.map("d/m", 10).close()
+    modes = [os.stat(tmp_path / name).st_mode & 0o777 for name in ("d", "d/a", "d/m")]
+    assert modes == [0o700, 0o600, 0o600]
+
+
+def test_a_symbolic_link_is_removed_not_followed(real: RealDisk, tmp_path: Path) -> None:
+    (tmp_path / "precious").mkdir()
+    (tmp_path / "precious" / "file").touch()
+    real.make_directory("d")
+    (tmp_path / "d" / "link").symlink_to(tmp_path / "precious")
+    real.remove_directory("d")
+    assert real.list("precious") == ["file"]
+
+
+# The simulated one.
+
+
+@pytest.mark.parametrize("seed", range(200))
+def test_what_was_synced_survives_a_crash(seed: int) -> None:
+    disk, rng = SimulatedDisk(seed), random.Random(seed)
+    file = disk.open("a", create=True)
+    disk.sync_directory("")
+    data = b""
+    for _ in range(rng.randint(1, 4)):
+        piece = rng.randbytes(rng.randint(1, 3000))
+        file.append([piece])
+        data += piece
+        file.sync()
+    file.append([b"x" * 5000])
+    disk.crash()
+    left = contents(disk.open("a"))
+    assert left[: len(data)] == data
+    assert len(left) <= len(data) + 5000
+    with pytest.raises(DiskFailed):
+        file.sync()
+
+
+def test_a_crash_loses_tears_and_keeps_what_was_not_synced() -> None:
+    found = set()
+    for seed in range(300):
+        disk = SimulatedDisk(seed)
+        disk.open("a", create=True).append([bytes(range(1, 251)) * 20])
+        disk.sync_directory("")
+        disk.crash()
+        left = contents(disk.open("a"))
+        whole = left == (bytes(range(1, 251)) * 20)[: len(left)]
+        found.add((len(left) == 5000, whole, b"\0" * 512 in left))
+    assert {(False, True, False), (True, True, False), (True, False, True), (False, False, True)} <= found
+
+
+def test_names_are_lost_until_their_directory_is_synced_and_a_rename_is_never_half_done() -> None:
+    found = set()
+    for seed in range(100):
+        disk = SimulatedDisk(seed)
+        disk.open("kept", create=True).close()
+        disk.open("old", create=True).close()
+        disk.sync_directory("")
+        disk.open("new", create=True).close()
+        disk.rename("old", "renamed")
+        disk.crash()
+        names = disk.list("")
+        assert "kept" in names
+        assert ("old" in names) != ("renamed" in names)
+        found.add(tuple(names))
+    assert len(found) == 4
+
+
+def test_a_kill_loses_nothing_but_the_process() -> None:
+    disk = SimulatedDisk()
+    file = disk.open("a", create=True)
+    file.append([b"abc"])
+    disk.lock(".lock")
+    disk.map("m", 10).buffer[:] = b"0123456789"
+    disk.kill()
+    with pytest.raises(DiskFailed):
+        file.append([b"d"])
+    disk.lock(".lock")
+    assert contents(disk.open("a")) == b"abc"
+    disk.map("m").resize(20)
+
+
+def test_after_a_failed_sync_later_ones_lie() -> None:
+    """A5: what the kernel could not write, it forgets."""
+    disk = SimulatedDisk()
+    file = disk.open("a", create=True)
+    disk.sync_directory("")
+    file.append([b"abc"])
+    file.sync()
+    file.append([b"def"])
+    disk.fail_next("sync")
+    with pytest.raises(DiskFailed):
+        file.sync()
+    file.append([b"ghi"])
+    file.sync()
+    assert contents(file) == b"abcdefghi"
+    disk.crash()
+    assert contents(disk.open("a")) == b"abc\0\0\0ghi"
+
+
+def test_failures_and_lack_of_space_come_once_and_where_they_were_asked_for() -> None:
+    disk = SimulatedDisk()
+    file, other = disk.open("a", create=True), disk.open("b", create=True)
+    disk.fail_next("append", errno.ENOSPC, path="a")
+    other.append([b"x"])
+    with pytest.raises(DiskFull):
+        file.append([b"x"])
+    file.append([b"x"])
+    disk.full(10)
+    file.append([b"x" * 6])
+    assert disk.free_bytes() == 4
+    with pytest.raises(DiskFull):
+        file.append([b"x" * 5])
+    assert file.size == 7
+    disk.full(None)
+    file.append([b"x" * 5])
+
+
+def test_the_power_goes_at_the_call_that_was_named_and_stays_off() -> None:
+    found = set()
+    for seed in range(20):
+        disk = SimulatedDisk(seed)
+        file = disk.open("a", create=True)
+        disk.crash_at(2)
+        file.append([b"x"])
+        with pytest.raises(PowerCut):
+            file.append([b"y"])
+        with pytest.raises(PowerCut):
+            disk.list("")
+        with pytest.raises(PowerCut):
+            file.append([b"z"])
+        disk.kill()
+        found.add(contents(disk.open("a")))
+    assert found == {b"x", b"xy"}
+
+
+def test_the_same_seed_does_the_same() -> None:
+    def run(seed: int) -> dict[str, bytes]:
+        disk = SimulatedDisk(seed)
+        for name in "abc":
+            disk.open(name, create=True).append([name.encode() * 3000])
+        disk.crash()
+        return disk.tree()
+
+    assert [run(seed) for seed in range(20)] == [run(seed) for seed in range(20)]

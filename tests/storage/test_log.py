@@ -1,0 +1,387 @@
+"""A log against a list: the same operations on both, on the real disk and the simulated one."""
+
+import errno
+import random
+from dataclasses import dataclass, field
+from pathlib import Path
+from uuid import UUID
+
+import pytest
+
+from support.builders import a_batch, some_value, values_of
+from support.disk import SimulatedDisk
+from tidelog.protocol.batch import check, crc_of, read_header, walk
+from tidelog.protocol.compression import Codec
+from tidelog.storage.config import LogConfig
+from tidelog.storage.disk import Disk, RealDisk
+from tidelog.storage.errors import CorruptLog, DiskFailed, DiskFull, LogOffline, OffsetOutOfRange, StorageError
+from tidelog.storage.log import Log
+from tidelog.storage.log_directory import LogDirectory
+
+SMALL = LogConfig(segment_bytes=4096, index_interval_bytes=256, segment_index_bytes=400)
+
+
+def a_log(disk: Disk | None = None, config: LogConfig = SMALL, *, open_segments_max: int = 2) -> Log:
+    directory = LogDirectory.open(
+        disk or SimulatedDisk(), cluster_id=lambda: "c" * 22, now_ms=0, open_segments_max=open_segments_max
+    )
+    return directory.create_log("t", 0, UUID(int=7), config, now_ms=0)
+
+
+def stage(log: Log, *values: bytes, codec: Codec = Codec.NONE) -> memoryview:
+    batch = memoryview(a_batch(values or (b"a value",), codec=codec))
+    log.append(batch, check(batch), now_ms=0)
+    return batch
+
+
+def append(log: Log, *values: bytes) -> bytes:
+    batch = stage(log, *values)
+    log.write_out()
+    return bytes(batch)
+
+
+def flush(log: Log) -> None:
+    began = log.begin_flush()
+    if began is not None:
+        began.sync()
+        log.end_flush(began)
+
+
+@dataclass
+class Model:
+    """What a log is: batches in a row, some of them staged, some durable."""
+
+    batches: list[bytes] = field(default_factory=list)
+    written: int = 0
+    durable: int = 0
+    end: int = 0
+
+    def read(self, offset: int, *, size_max: int, up_to: int, at_least_one: bool) -> list[bytes]:
+        found: list[bytes] = []
+        for batch in self.batches:
+            header = read_header(batch)
+            if header.next_offset <= offset:
+                continue
+            size = sum(map(len, found)) + len(batch)
+            if header.next_offset > up_to or (size > size_max and (found or not at_least_one)):
+                break
+            found.append(batch)
+        return found
+
+
+@pytest.mark.parametrize("kind", ["real", "simulated"])
+@pytest.mark.parametrize("seed", range(15))
+def test_a_log_does_what_a_list_does(kind: str, seed: int, tmp_path: Path) -> None:
+    """L-1, L-4, L-5: any order of operations, with at most two sealed segments open at once."""
+    rng = random.Random(seed)
+    disk: Disk = RealDisk(str(tmp_path)) if kind == "real" else SimulatedDisk(seed)
+    log, model = a_log(disk), Model()
+    for _ in range(600):
+        dice = rng.random()
+        if dice < 0.4:
+            values = [some_value(n, rng.randint(0, 300)) for n in range(rng.randint(1, 4))]
+            batch = stage(log, *values, codec=rng.choice((Codec.NONE, Codec.LZ4)))
+            assert read_header(batch).base_offset == model.end
+            model.batches.append(bytes(batch))
+            model.end += len(values)
+        elif dice < 0.55:
+            log.write_out()
+            model.written = model.end
+        elif dice < 0.65:
+            flush(log)
+            model.durable = log.written_offset
+        elif dice < 0.67:
+            log.write_mark()
+        else:
+            compare_a_read(log, model, rng)
+        model.written = max(model.written, log.written_offset)  # a roll writes out what was staged before
+        assert (log.start_offset, log.end_offset, log.recovery_point) == (0, model.end, model.durable)
+    log.write_out()
+    model.written = model.end
+    assert log.segment_count > 5
+    assert log.size == sum(map(len, model.batches))
+    for _ in range(30):
+        compare_a_read(log, model, rng)
+    log.close()
+
+
+def compare_a_read(log: Log, model: Model, rng: random.Random) -> None:
+    offset = rng.choice((rng.randint(0, model.end), log.written_offset, max(0, log.written_offset - 2)))
+    up_to = rng.choice((log.written_offset, model.durable, rng.randint(0, log.written_offset)))
+    size_max, at_least_one = rng.choice((1, 61, 300, 2000, 9000, 1 << 20)), rng.random() < 0.7
+    for _ in range(3):  # the first read from wherever, then on where it stopped, as readers do
+        expected = model.read(offset, size_max=size_max, up_to=up_to, at_least_one=at_least_one)
+        fetched = log.read(offset, size_max=size_max, up_to=up_to, at_least_one=at_least_one)
+        assert bytes(fetched.records) == b"".join(expected)
+        if not expected:
+            assert (fetched.base_offset, fetched.next_offset) == (offset, offset)
+            return
+        assert fetched.base_offset == read_header(expected[0]).base_offset
+        assert fetched.next_offset == read_header(expected[-1]).next_offset
+        offset = fetched.next_offset
+
+
+def test_a_batch_is_stamped_in_the_callers_buffer_and_its_checksum_stays() -> None:
+    """B-15: the base offset and the leader epoch are outside the CRC."""
+    log = a_log()
+    append(log, b"a", b"b")
+    log.leader_epochs.assign(5, 2)
+    batch = memoryview(a_batch([b"c"]))
+    before = bytes(batch)
+    assert log.append(batch, check(batch), now_ms=0) == 2
+    header = check(batch)
+    assert (header.base_offset, header.leader_epoch) == (2, 5)
+    assert bytes(batch[16:]) == before[16:]
+
+
+def test_under_log_append_time_the_batch_gets_the_brokers_time_and_a_new_checksum() -> None:
+    """B-15. A caller who has done it already is left alone."""
+    log = a_log(config=LogConfig(message_timestamp_type="LogAppendTime"))
+    batch = memoryview(a_batch([b"c"]))
+    log.append(batch, check(batch), now_ms=777)
+    header = check(batch)
+    assert (header.is_log_append_time, header.max_timestamp) == (True, 777)
+    assert header.crc == crc_of(batch, 0, len(batch))
+    log.append(batch, header, now_ms=888)
+    assert check(batch).max_timestamp == 777
+
+
+def test_staged_batches_are_neither_written_nor_read_until_they_are_written_out_in_one_call() -> None:
+    disk = SimulatedDisk()
+    log = a_log(disk)
+    calls = disk.calls
+    for _ in range(10):
+        stage(log)
+    assert (log.end_offset, log.written_offset, log.size, disk.calls) == (10, 0, 0, calls)
+    assert len(log.read(5, size_max=1000, up_to=10, at_least_one=True).records) == 0
+    log.write_out()
+    assert log.written_offset == 10
+    assert disk.calls == calls + 3, "one append; and both indexes grew, for the first time"
+    calls = disk.calls
+    stage(log)
+    log.write_out()
+    log.write_out()
+    assert disk.calls == calls + 1
+    assert log.recovery_point == 0
+    assert len(values_of(log.read(0, size_max=10_000, up_to=11, at_least_one=True).records)) == 11
+
+
+def test_offsets_outside_the_log_are_refused_and_its_end_is_merely_empty() -> None:
+    """L-1."""
+    log = a_log()
+    append(log, b"a", b"b", b"c")
+    for offset in (-1, 4):
+        with pytest.raises(OffsetOutOfRange) as caught:
+            log.read(offset, size_max=1000, up_to=3, at_least_one=True)
+        assert (caught.value.start, caught.value.end) == (0, 3)
+    for offset, up_to in ((3, 3), (1, 0), (0, 0), (2, 99)):
+        fetched = log.read(offset, size_max=1000, up_to=up_to, at_least_one=True)
+        assert fetched.next_offset == (3 if up_to == 99 else offset)
+
+
+def test_a_read_goes_on_in_the_next_segment() -> None:
+    """Else a fetch would wait for bytes that are there, behind a segment's end."""
+    log = a_log()
+    written = b"".join(append(log, some_value(n, 300)) for n in range(40))
+    assert log.segment_count > 3
+    assert bytes(log.read(0, size_max=1 << 20, up_to=40, at_least_one=True).records) == written
+    assert len(log.read(0, size_max=5000, up_to=40, at_least_one=True).records) > 4096
+
+
+def test_damage_in_the_next_segment_does_not_hide_what_is_sound_in_this_one() -> None:
+    disk = SimulatedDisk()
+    log = a_log(disk)
+    written = b"".join(append(log, some_value(n, 300)) for n in range(30))
+    log.close()
+    disk.kill()
+    directory = LogDirectory.open(disk, cluster_id=str, now_ms=0)
+    log = directory.open_log("t", 0, SMALL, now_ms=0)
+    second = sorted(name for name in disk.tree() if name.endswith(".log"))[1]
+    disk.corrupt(second, 100, b"!")
+    fetched = log.read(0, size_max=1 << 20, up_to=30, at_least_one=True)
+    assert bytes(fetched.records) == written[: len(fetched.records)]
+    assert fetched.next_offset == int(second[4:24])
+    with pytest.raises(CorruptLog):
+        log.read(fetched.next_offset, size_max=1 << 20, up_to=30, at_least_one=True)
+
+
+def test_a_full_disk_refuses_the_round_and_nothing_else() -> None:
+    """A7, Q-4: what was staged is forgotten; when there is space again the log goes on, in order."""
+    disk = SimulatedDisk()
+    log = a_log(disk)
+    first = append(log, b"a")
+    disk.full(100)
+    stage(log, b"b" * 50)
+    stage(log, b"c" * 50)
+    with pytest.raises(DiskFull):
+        log.write_out()
+    assert (log.end_offset, log.written_offset, log.offline) == (1, 1, False)
+    log.write_out()
+    disk.full(None)
+    second = append(log, b"d")
+    assert read_header(second).base_offset == 1
+    assert bytes(log.read(0, size_max=10_000, up_to=2, at_least_one=True).records) == first + second
+    log.close()
+
+
+def test_batches_lost_while_a_segment_was_closed_are_not_taken_for_written() -> None:
+    """A roll writes out what was staged: if that fails, `write_out` says so for those who staged it."""
+    disk = SimulatedDisk()
+    log = a_log(disk)
+    append(log, b"a" * 2000)
+    stage(log, b"b" * 1000)
+    disk.fail_next("append", errno.ENOSPC)
+    with pytest.raises(DiskFull):
+        stage(log, b"c" * 2000)
+    with pytest.raises(DiskFull):
+        stage(log, b"d")
+    with pytest.raises(DiskFull):
+        log.write_out()
+    assert (log.end_offset, log.segment_count) == (1, 1)
+    append(log, b"e" * 3000)
+    assert (log.end_offset, log.segment_count) == (2, 2)
+    assert [len(value or b"") for value in values_of(log.read(0, size_max=1 << 20, up_to=2, at_least_one=True).records)]
+
+
+@pytest.mark.parametrize(
+    ("call", "path"),
+    [("open", ".log"), ("map", ".index"), ("map", ".timeindex"), ("resize", ".timeindex"), ("truncate", ".log")],
+)
+def test_a_segment_that_cannot_be_begun_is_begun_later(call: str, path: str) -> None:
+    disk = SimulatedDisk()
+    log = a_log(disk)
+    written = append(log, b"a" * 3000)
+    disk.fail_next(call, errno.ENOSPC, path=path)
+    with pytest.raises(DiskFull):
+        stage(log, b"b" * 3000)
+    log.write_out()
+    assert (log.end_offset, log.segment_count) == (1, 1)
+    written += append(log, b"c") + append(log, b"d" * 3000) + append(log, b"e" * 3000)
+    assert log.segment_count == 3
+    flush(log)
+    log.write_mark()
+    disk.crash()
+    directory = LogDirectory.open(disk, cluster_id=str, now_ms=0)
+    reopened = directory.open_log("t", 0, SMALL, now_ms=0)
+    assert bytes(reopened.read(0, size_max=1 << 20, up_to=4, at_least_one=True).records) == written
+
+
+def test_after_a_failed_sync_the_log_is_offline_and_its_files_are_never_synced_again() -> None:
+    """A5, 1.3: a second sync would succeed without writing what the first one could not."""
+    disk = SimulatedDisk()
+    log = a_log(disk)
+    append(log, b"a")
+    flush(log)
+    append(log, b"b")
+    began = log.begin_flush()
+    assert began is not None
+    disk.fail_next("sync")
+    with pytest.raises(DiskFailed):
+        began.sync()
+    log.fail_flush(began)
+    assert (log.offline, log.recovery_point, log.written_offset) == (True, 1, 2)
+    syncs = disk.syncs
+    with pytest.raises(LogOffline):
+        stage(log)
+    with pytest.raises(LogOffline):
+        log.begin_flush()
+    log.write_mark()
+    assert values_of(log.read(0, size_max=1000, up_to=1, at_least_one=True).records) == [b"a"]
+    log.close()
+    assert disk.syncs == syncs
+
+
+def test_what_was_staged_when_the_log_went_offline_is_refused() -> None:
+    disk = SimulatedDisk()
+    log = a_log(disk)
+    append(log, b"a")
+    began = log.begin_flush()
+    assert began is not None
+    stage(log, b"b")
+    log.fail_flush(began)
+    with pytest.raises(LogOffline):
+        log.write_out()
+    assert log.end_offset == 1
+
+
+def test_a_mark_that_cannot_be_written_takes_the_log_offline() -> None:
+    disk = SimulatedDisk()
+    log = a_log(disk)
+    append(log, b"a")
+    flush(log)
+    assert log.mark_is_behind
+    disk.fail_next("sync", path="durable-mark")
+    with pytest.raises(DiskFailed):
+        log.write_mark()
+    assert log.offline
+
+
+def test_what_is_appended_during_a_flush_waits_for_the_next() -> None:
+    log = a_log()
+    append(log, b"a")
+    began = log.begin_flush()
+    assert began is not None
+    append(log, *[b"b" * 500] * 10)
+    append(log, *[b"c" * 500] * 10)
+    began.sync()
+    log.end_flush(began)
+    assert (log.recovery_point, log.written_offset) == (1, 21)
+    flush(log)
+    assert log.recovery_point == 21
+
+
+def test_a_log_that_is_deleted_during_a_flush_keeps_its_files_until_that_ends() -> None:
+    disk = SimulatedDisk()
+    directory = LogDirectory.open(disk, cluster_id=lambda: "c" * 22, now_ms=0)
+    log = directory.create_log("t", 0, UUID(int=7), SMALL, now_ms=0)
+    append(log, b"a")
+    began = log.begin_flush()
+    assert began is not None
+    directory.delete_log(log, token="0" * 32)
+    assert directory.logs() == []
+    began.sync()
+    log.end_flush(began)
+    with pytest.raises(LogOffline):
+        stage(log)
+    again = directory.create_log("t", 0, UUID(int=8), SMALL, now_ms=0)
+    assert again.end_offset == 0
+
+
+def test_closing_flushes_trims_and_marks(tmp_path: Path) -> None:
+    """L-3."""
+    log = a_log(RealDisk(str(tmp_path)))
+    for number in range(30):
+        stage(log, some_value(number, 300))
+    log.close()
+    with pytest.raises(StorageError):
+        stage(log)
+    for file in (tmp_path / "t-0").iterdir():
+        if file.suffix == ".index":
+            assert file.stat().st_size % 8 == 0
+            assert file.stat().st_size < 400
+    directory = LogDirectory.open(SimulatedDisk(), cluster_id=lambda: "c" * 22, now_ms=0)
+    directory.close()
+
+
+def test_a_new_config_takes_effect_with_the_next_segment() -> None:
+    log = a_log()
+    append(log, b"a" * 2000)
+    log.config = LogConfig(segment_bytes=1 << 20)
+    append(log, b"b" * 3000)
+    assert log.segment_count == 2
+    for _ in range(10):
+        append(log, b"c" * 3000)
+    assert log.segment_count == 2
+
+
+def test_every_byte_served_is_a_whole_batch() -> None:
+    """F-2: whole batches only."""
+    log = a_log()
+    for number in range(60):
+        append(log, some_value(number, number * 7))
+    for size_max in range(1, 3000, 97):
+        fetched = log.read(20, size_max=size_max, up_to=60, at_least_one=True)
+        headers = [header for _, header in walk(fetched.records)]
+        assert sum(header.size for header in headers) == len(fetched.records)
+        assert headers[0].base_offset == fetched.base_offset == 20
+        assert headers[-1].next_offset == fetched.next_offset
