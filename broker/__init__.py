@@ -1,0 +1,1 @@
+"""The daemon: connections, topics, metadata, handlers and what puts them together."""

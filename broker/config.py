@@ -1,0 +1,365 @@
+"""Every setting of the broker, declared once; and how files, environment and command line become a `BrokerConfig`.
+
+Precedence: defaults < files, later over earlier < environment < `--set`. Each value remembers where it came from.
+
+Rule: a setting stands here only if something in the broker reads it. What Kafka has and the broker has not is refused
+by name; a value that says what happens anyway is accepted (see `storage.config`).
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from enum import IntEnum
+
+from ..storage.config import (
+    INT_MAX,
+    TOPIC_SETTINGS,
+    ConfigError,
+    Kind,
+    LogConfig,
+    Setting,
+    at_least,
+    changed,
+    parse_text,
+    setting,
+    settings_of,
+    unknown,
+)
+from .kafka_settings import BROKER_NOT_BUILT
+
+__all__ = ["BrokerConfig", "ConfigError", "ConfigSource", "HttpAddress", "ListenerAddress", "LogConfig", "Origin"]
+
+ENVIRONMENT_PREFIX = "TIDELOG_CONFIG_"
+STATE_DIRECTORY = "STATE_DIRECTORY"
+"""systemd's word for the directory it made for the service: the default place of the data when set."""
+
+DEFAULT_KAFKA_PORT = 9092
+DEFAULT_HTTP_PORT = 9192
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ListenerAddress:
+    """Where to listen, and what clients are told to dial: what they dialled already, unless something is advertised."""
+
+    host: str
+    port: int
+    advertised_host: str | None = None
+    advertised_port: int | None = None
+
+    @property
+    def name(self) -> str:
+        """How the listener is called in metrics and logs."""
+        return join_address(self.host, self.port)
+
+    def __str__(self) -> str:
+        if self.advertised_host is None or self.advertised_port is None:
+            return self.name
+        return f"{self.name}@{join_address(self.advertised_host, self.advertised_port)}"
+
+
+@dataclass(frozen=True, slots=True)
+class HttpAddress:
+    """Where metrics and health are served."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return join_address(self.host, self.port)
+
+
+def join_address(host: str, port: int) -> str:
+    """`host:port`, an IPv6 address in brackets."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def split_address(text: str, default_port: int | None) -> tuple[str, int]:
+    """The host and port of `HOST:PORT`, `[IPV6]:PORT` or, with a default port, `HOST`. Raises ValueError."""
+    host, colon, port = text.rpartition(":")
+    if not colon or text.endswith("]"):
+        host, port = text, "" if default_port is None else str(default_port)
+    host = host.removeprefix("[").removesuffix("]") if host.startswith("[") and host.endswith("]") else host
+    if not host or not port.isdecimal() or int(port) > 65535 or set(host) & set("[]/@ ,"):
+        raise ValueError(f"Expected HOST:PORT, not {text!r}")
+    if ":" in host and f"[{host}]" not in text:
+        raise ValueError(f"Expected an IPv6 address in brackets, such as [::1]:9092, not {text!r}")
+    return host, int(port)
+
+
+def parse_listeners(raw: object) -> tuple[ListenerAddress, ...]:
+    """`HOST:PORT[@ADVERTISED_HOST:PORT]`, several in a list or between commas; Kafka's `PLAINTEXT://` is understood."""
+    texts = raw if isinstance(raw, list | tuple) else parse_text(raw).split(",")
+    listeners = tuple(_parse_listener(parse_text(text)) for text in texts)
+    if len({(one.host, one.port) for one in listeners if one.port}) != sum(1 for one in listeners if one.port):
+        raise ValueError("Two listeners on one address")
+    return listeners
+
+
+def _parse_listener(text: str) -> ListenerAddress:
+    name, scheme, rest = text.rpartition("://")
+    if scheme and name.upper() != "PLAINTEXT":
+        raise ValueError(f"Listener {name!r}: encryption and authentication are not built yet")
+    address, at, advertised = rest.partition("@")
+    if scheme and address.startswith(":"):
+        address = f"0.0.0.0{address}"  # noqa: S104 - how Kafka's users ask for every interface
+    host, port = split_address(address, DEFAULT_KAFKA_PORT)
+    if not at:
+        return ListenerAddress(host=host, port=port)
+    advertised_host, advertised_port = split_address(advertised, port or None)
+    if advertised_port == 0:
+        raise ValueError("Port 0 cannot be advertised")
+    return ListenerAddress(host=host, port=port, advertised_host=advertised_host, advertised_port=advertised_port)
+
+
+def parse_http(raw: object) -> HttpAddress | None:
+    """`HOST:PORT`; `off` for none."""
+    text = parse_text(raw)
+    return None if text.lower() in ("off", "") else HttpAddress(*split_address(text, DEFAULT_HTTP_PORT))
+
+
+def parse_directory(raw: object) -> str:
+    """One directory. Kafka's `log.dirs` may name several: not here."""
+    text = ",".join(parse_text(one) for one in raw) if isinstance(raw, list | tuple) else parse_text(raw)
+    if not text:
+        raise ValueError("Expected a directory")
+    if "," in text:
+        raise ValueError("More than one data directory is not built yet")
+    return text
+
+
+def _show_listeners(value: object) -> str:
+    assert isinstance(value, tuple)
+    return ",".join(str(listener) for listener in value)
+
+
+LISTENERS = Kind(title="list of addresses", parse=parse_listeners, show=_show_listeners)
+HTTP = Kind(title="address", parse=parse_http, show=lambda value: "off" if value is None else str(value))
+DIRECTORY = Kind(title="directory", parse=parse_directory)
+
+
+class ConfigSource(IntEnum):
+    """Where a value comes from, in the numbers of Kafka's DescribeConfigs."""
+
+    DYNAMIC_TOPIC_CONFIG = 1
+    STATIC_BROKER_CONFIG = 4
+    DEFAULT_CONFIG = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a value of the broker's configuration was written."""
+
+    source: ConfigSource
+    place: str
+    """For people: a file's name, an environment variable, `--set`; empty for a default."""
+
+
+DEFAULT = Origin(ConfigSource.DEFAULT_CONFIG, "")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BrokerConfig:
+    """What the broker was told, and what it assumes where it was told nothing."""
+
+    listeners: tuple[ListenerAddress, ...] = setting(
+        "listeners",
+        (ListenerAddress(host="127.0.0.1", port=DEFAULT_KAFKA_PORT),),
+        "Where clients connect, Kafka's and tidelog's alike: `HOST:PORT[@ADVERTISED_HOST:PORT]`, several as a list. "
+        "Clients are told to dial what they dialled unless an address is advertised: do so behind address translation.",
+        kind=LISTENERS,
+    )
+    http: HttpAddress | None = setting(  # noqa: RUF009 - a declaration; nothing is computed
+        "http.listen",
+        HttpAddress("127.0.0.1", DEFAULT_HTTP_PORT),
+        "Where `/metrics`, `/live`, `/ready` and `/version` are served; `off` for nowhere.",
+        kind=HTTP,
+    )
+    data_dir: str = setting(
+        "data.dir",
+        "tidelog-data",
+        f"The directory that holds everything. Where systemd sets `{STATE_DIRECTORY}`, that is the default.",
+        kind=DIRECTORY,
+        aliases=("log.dirs", "log.dir"),
+    )
+    node_id: int = setting(
+        "node.id", 1, "The number of this broker, as clients see it.", at_least(0, INT_MAX), aliases=("broker.id",)
+    )
+    num_partitions: int = setting(
+        "num.partitions", 1, "Partitions of a topic that is created without saying how many.", at_least(1, 100_000)
+    )
+    auto_create_topics_enable: bool = setting(
+        "auto.create.topics.enable",
+        default=True,
+        text="Whether a topic comes into being when a client that allows it asks for its metadata.",
+    )
+    socket_request_max_bytes: int = setting(
+        "socket.request.max.bytes",
+        104_857_600,
+        "The largest request accepted; a connection that announces a larger one is closed.",
+        at_least(1024, INT_MAX),
+    )
+    fetch_max_bytes: int = setting(
+        "fetch.max.bytes",
+        57_671_680,
+        "The most that one fetch returns, whatever it asks for; a first batch that is larger is returned all the same.",
+        at_least(1024, INT_MAX),
+    )
+    max_connections: int = setting(
+        "max.connections", INT_MAX, "Connections of one listener at a time; more are closed.", at_least(1, INT_MAX)
+    )
+    connections_max_idle_ms: int = setting(
+        "connections.max.idle.ms", 600_000, "A connection is closed when nothing was asked for this long.", at_least(1)
+    )
+    connections_max_inflight_requests: int = setting(
+        "connections.max.inflight.requests",
+        256,
+        "Requests of one connection that may wait for their answer; until one is answered, no more are read from it.",
+        at_least(1, 1_000_000),
+    )
+    durable_mark_interval_ms: int = setting(
+        "log.flush.offset.checkpoint.interval.ms",
+        1000,
+        "How often the durable mark of a log that is being written to is written. After a crash a log is checked from "
+        "its mark on.",
+        at_least(10, 60_000),
+    )
+    open_files_max: int = setting(
+        "log.open.files.max",
+        1000,
+        "Segment and index files kept open beside those being written; the least recently used is closed first.",
+        at_least(16, 1_000_000),
+    )
+    shutdown_grace_ms: int = setting(
+        "shutdown.grace.ms",
+        5000,
+        "On SIGTERM: how long requests that were accepted may take to be answered before connections are closed.",
+        at_least(0, 3_600_000),
+    )
+    log: LogConfig = field(default_factory=LogConfig)
+    """What a topic has that says nothing else; set under the `log.` names of the topic settings."""
+    origins: Mapping[str, Origin] = field(default_factory=dict)
+    """Where each value that was set came from, by the setting's name."""
+
+    @classmethod
+    def load(
+        cls,
+        *,
+        files: Sequence[tuple[str, str]] = (),
+        environ: Mapping[str, str] | None = None,
+        overrides: Sequence[str] = (),
+    ) -> "BrokerConfig":
+        """Reads files (name, TOML text), the environment and `k=v` overrides. Raises ConfigError."""
+        environ = environ or {}
+        layers = [_from_systemd(environ), *(_from_toml(name, text) for name, text in files)]
+        layers += [_from_environment(environ), _from_overrides(overrides)]
+        values: dict[str, object] = {}
+        origins: dict[str, Origin] = {}
+        for layer in layers:
+            for one, given in _meant(layer):
+                values[one.broker_name] = one.parse(given.raw, name=given.name, origin=given.place)
+                origins[one.broker_name] = Origin(ConfigSource.STATIC_BROKER_CONFIG, given.place)
+        config = changed(cls(), _by_attribute(BROKER_SETTINGS, values))
+        return replace(config, log=changed(LogConfig(), _by_attribute(TOPIC_SETTINGS, values)), origins=origins)
+
+    def origin(self, name: str) -> Origin:
+        """Where the value of a setting came from."""
+        return self.origins.get(name, DEFAULT)
+
+
+BROKER_SETTINGS: Mapping[str, Setting] = settings_of(BrokerConfig)
+"""By attribute of BrokerConfig."""
+
+KEYS: Mapping[str, Setting] = {
+    **{key: one for one in BROKER_SETTINGS.values() for key in (one.name, *one.aliases)},
+    **{one.broker_name: one for one in TOPIC_SETTINGS.values()},
+}
+"""Every name under which something can be set, and what it sets."""
+
+assert not KEYS.keys() & BROKER_NOT_BUILT.keys(), "a setting is built or it is not"
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """One setting as it was written somewhere."""
+
+    name: str
+    raw: object
+    place: str
+
+
+def _by_attribute(settings: Mapping[str, Setting], values: Mapping[str, object]) -> dict[str, object]:
+    return {attribute: values[one.broker_name] for attribute, one in settings.items() if one.broker_name in values}
+
+
+def _meant(layer: Iterable[Given]) -> Iterator[tuple[Setting, Given]]:
+    """The settings of one layer; raises for what is unknown, not built, or set twice under two names."""
+    seen: dict[str, Given] = {}
+    for given in layer:
+        one = KEYS.get(given.name)
+        if one is None:
+            _check_unbuilt(given)
+            continue
+        twin = seen.setdefault(one.broker_name, given)
+        # Of several `--set` of one key the last wins, as on every command line; two names for one thing are a slip.
+        if twin is not given and twin.name != given.name:
+            raise ConfigError(f"{twin.name} and {given.name} ({given.place}) set the same thing; keep one of them")
+        yield one, given
+
+
+def _check_unbuilt(given: Given) -> None:
+    not_built = BROKER_NOT_BUILT.get(given.name)
+    if not_built is not None:
+        not_built.check(given.name, given.raw, given.place)
+        return
+    for one in TOPIC_SETTINGS.values():
+        if one.name == given.name:
+            raise ConfigError(
+                f"{given.name} ({given.place}) is a topic's; the default of all topics is {one.broker_name}"
+            )
+    raise unknown("broker", given.name, (*KEYS, *BROKER_NOT_BUILT), given.place)
+
+
+def _from_systemd(environ: Mapping[str, str]) -> Iterator[Given]:
+    directory = environ.get(STATE_DIRECTORY, "").split(":")[0]
+    if directory:
+        yield Given("data.dir", directory, STATE_DIRECTORY)
+
+
+def _from_toml(place: str, text: str) -> Iterator[Given]:
+    import tomllib  # who has no file need not wait for it
+
+    try:
+        table = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{place}: {error}") from None
+    return _flatten(table, "", place)
+
+
+def _flatten(table: Mapping[str, object], prefix: str, place: str) -> Iterator[Given]:
+    for key, value in table.items():
+        name = f"{prefix}{key}"
+        if isinstance(value, dict):
+            yield from _flatten(value, f"{name}.", place)
+        else:
+            yield Given(name, value, place)
+
+
+_VARIABLES: Mapping[str, str] = {key.replace(".", "_").upper(): key for key in (*KEYS, *BROKER_NOT_BUILT)}
+"""Environment variables without their prefix, and the settings they mean."""
+
+assert len(_VARIABLES) == len(KEYS) + len(BROKER_NOT_BUILT), "two settings would share an environment variable"
+
+
+def _from_environment(environ: Mapping[str, str]) -> Iterator[Given]:
+    for variable, value in sorted(environ.items()):
+        if not variable.upper().startswith(ENVIRONMENT_PREFIX):
+            continue
+        rest = variable[len(ENVIRONMENT_PREFIX) :]
+        yield Given(_VARIABLES.get(rest.upper(), rest.lower().replace("_", ".")), value, variable)
+
+
+def _from_overrides(overrides: Sequence[str]) -> Iterator[Given]:
+    for override in overrides:
+        name, equals, value = override.partition("=")
+        if not equals:
+            raise ConfigError(f"--set {override}: expected KEY=VALUE")
+        yield Given(name.strip(), value, "--set")

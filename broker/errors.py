@@ -1,0 +1,30 @@
+"""Which wire code answers which exception: the one table."""
+
+from collections.abc import Mapping
+
+from ..protocol.errors import CorruptBatch, DecompressionFailed, ErrorCode, InflatedTooLarge, RequestRefused
+from ..storage.errors import CorruptLog, DiskFailed, LogOffline, OffsetOutOfRange
+
+CODES: Mapping[type[Exception], ErrorCode] = {
+    CorruptBatch: ErrorCode.CORRUPT_MESSAGE,
+    DecompressionFailed: ErrorCode.CORRUPT_MESSAGE,
+    InflatedTooLarge: ErrorCode.CORRUPT_MESSAGE,
+    OffsetOutOfRange: ErrorCode.OFFSET_OUT_OF_RANGE,
+    CorruptLog: ErrorCode.KAFKA_STORAGE_ERROR,
+    LogOffline: ErrorCode.KAFKA_STORAGE_ERROR,
+    DiskFailed: ErrorCode.KAFKA_STORAGE_ERROR,
+}
+
+ANSWERABLE: tuple[type[Exception], ...] = (RequestRefused, *CODES)
+"""What a handler may catch and answer; anything else is a defect and ends the connection."""
+
+
+def code_of(error: Exception) -> ErrorCode:
+    """The code that answers `error`; UNKNOWN_SERVER_ERROR for what nobody foresaw."""
+    if isinstance(error, RequestRefused):
+        return error.code
+    for kind in type(error).__mro__:
+        code = CODES.get(kind)
+        if code is not None:
+            return code
+    return ErrorCode.UNKNOWN_SERVER_ERROR

@@ -1,0 +1,40 @@
+"""ApiVersions v0-4: which APIs are served, in which versions (KIP-35, KIP-511).
+
+v3 brings the client's software name and version, and flexible encoding; the response header stays at version 0 for
+ever. No feature is finalized yet: `transaction.version`, `group.version` and `share.version` follow with what they
+stand for.
+"""
+
+import re
+
+from ...protocol.apis import APIS
+from ...protocol.errors import ErrorCode
+from ...protocol.messages.api_versions import ApiVersion, ApiVersionsRequest, ApiVersionsResponse
+from ..request import RequestContext
+from ..services import Services
+
+SOFTWARE = re.compile(r"[a-zA-Z0-9](?:[a-zA-Z0-9\-.]*[a-zA-Z0-9])?", re.ASCII)
+NAMED_SINCE = 3
+
+
+def api_versions(context: RequestContext, services: Services, request: ApiVersionsRequest) -> ApiVersionsResponse:
+    """Answer with everything that is served."""
+    del services
+    if context.version >= NAMED_SINCE and not (
+        SOFTWARE.fullmatch(request.client_software_name) and SOFTWARE.fullmatch(request.client_software_version)
+    ):
+        return ApiVersionsResponse(error_code=ErrorCode.INVALID_REQUEST)
+    return ApiVersionsResponse(api_keys=SERVED)
+
+
+def unsupported() -> ApiVersionsResponse:
+    """The answer to a version of ApiVersions itself that is newer than ours (kafka.md 1b.1)."""
+    own = tuple(entry for entry in SERVED if entry.api_key == API_VERSIONS_KEY)
+    return ApiVersionsResponse(error_code=ErrorCode.UNSUPPORTED_VERSION, api_keys=own)
+
+
+SERVED = tuple(
+    ApiVersion(api_key=int(key), min_version=api.advertised_min, max_version=api.versions.max)
+    for key, api in sorted(APIS.items())
+)
+API_VERSIONS_KEY = 18

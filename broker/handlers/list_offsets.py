@@ -1,0 +1,100 @@
+"""ListOffsets v1-11: the offset at a point in time [L-6].
+
+v2 isolation level; v4 leader epochs; v6 flexible; special timestamps: -1 latest, -2 earliest, v7 -3 maximum
+timestamp, v8 -4 earliest local, v9 -5 latest tiered, v11 -6 earliest pending upload. Nothing is tiered, so the last
+two find nothing. The latest offset is the high watermark, never the log's end.
+"""
+
+from collections import Counter
+
+from ...protocol.errors import ErrorCode, RequestRefused
+from ...protocol.messages.list_offsets import (
+    ListOffsetsPartition,
+    ListOffsetsPartitionResponse,
+    ListOffsetsRequest,
+    ListOffsetsResponse,
+    ListOffsetsTopic,
+    ListOffsetsTopicResponse,
+)
+from ...protocol.primitives import ZERO_UUID
+from ..errors import ANSWERABLE, code_of
+from ..request import RequestContext
+from ..services import Services
+from ..topics.partition import Partition
+
+LATEST = -1
+EARLIEST = -2
+MAX_TIMESTAMP = -3
+EARLIEST_LOCAL = -4
+LATEST_TIERED = -5
+EARLIEST_PENDING_UPLOAD = -6
+SINCE = {
+    LATEST: 1,
+    EARLIEST: 1,
+    MAX_TIMESTAMP: 7,
+    EARLIEST_LOCAL: 8,
+    LATEST_TIERED: 9,
+    EARLIEST_PENDING_UPLOAD: 11,
+}
+"""The version from which on each special timestamp may be asked for."""
+
+UNKNOWN = -1
+
+
+def list_offsets(context: RequestContext, services: Services, request: ListOffsetsRequest) -> ListOffsetsResponse:
+    """Answer partition by partition."""
+    counts = Counter((topic.name, wanted.partition_index) for topic in request.topics for wanted in topic.partitions)
+    return ListOffsetsResponse(
+        topics=tuple(
+            ListOffsetsTopicResponse(
+                name=topic.name,
+                partitions=tuple(
+                    _refusal(wanted, ErrorCode.INVALID_REQUEST)
+                    if counts[topic.name, wanted.partition_index] > 1
+                    else _answer(context, services, topic, wanted)
+                    for wanted in topic.partitions
+                ),
+            )
+            for topic in request.topics
+        )
+    )
+
+
+def _answer(
+    context: RequestContext, services: Services, topic: ListOffsetsTopic, wanted: ListOffsetsPartition
+) -> ListOffsetsPartitionResponse:
+    topics = services.topics
+    try:
+        partition = topics.partition(topics.find(topic.name, ZERO_UUID), wanted.partition_index)
+        partition.check_leader_epoch(wanted.current_leader_epoch)
+        if wanted.timestamp < 0 and context.version < SINCE.get(wanted.timestamp, context.version + 1):
+            raise RequestRefused(ErrorCode.UNSUPPORTED_VERSION, f"timestamp {wanted.timestamp}")
+        offset, timestamp, leader_epoch = _find(partition, wanted.timestamp)
+    except ANSWERABLE as error:
+        return _refusal(wanted, code_of(error))
+    return ListOffsetsPartitionResponse(
+        partition_index=wanted.partition_index, offset=offset, timestamp=timestamp, leader_epoch=leader_epoch
+    )
+
+
+def _find(partition: Partition, timestamp: int) -> tuple[int, int, int]:
+    """Offset, timestamp and leader epoch; each -1 where there is none."""
+    if timestamp == LATEST:
+        return partition.high_watermark, UNKNOWN, partition.leader_epoch
+    if timestamp in (EARLIEST, EARLIEST_LOCAL):
+        return partition.log_start_offset, UNKNOWN, partition.log.leader_epochs.epoch_at(partition.log_start_offset)
+    if timestamp in (LATEST_TIERED, EARLIEST_PENDING_UPLOAD):
+        return UNKNOWN, UNKNOWN, UNKNOWN
+    if timestamp == MAX_TIMESTAMP:
+        found = partition.log.find_max_timestamp(up_to=partition.high_watermark)
+    else:
+        found = partition.log.find_timestamp(timestamp, up_to=partition.high_watermark)
+    if found is None:
+        return UNKNOWN, UNKNOWN, UNKNOWN
+    return found.offset, found.timestamp, found.leader_epoch
+
+
+def _refusal(wanted: ListOffsetsPartition, code: ErrorCode) -> ListOffsetsPartitionResponse:
+    return ListOffsetsPartitionResponse(
+        partition_index=wanted.partition_index, error_code=code, offset=UNKNOWN, timestamp=UNKNOWN
+    )

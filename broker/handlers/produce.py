@@ -1,0 +1,153 @@
+"""Produce v3-13: append record batches, a batch a partition.
+
+v7 allows zstd; v8 adds errors of single records; v9 is flexible; v10 hints at leaders (KIP-951); v13 names topics by
+id. acks=0 has no answer: on an error the connection is closed, so that the client looks again
+(KafkaApis.handleProduceRequest). acks=1 is answered when the page cache has the batch, acks=all when the disk has it.
+"""
+
+from ...protocol.batch import HEADER_SIZE
+from ...protocol.compression import Codec
+from ...protocol.errors import ErrorCode, RequestRefused
+from ...protocol.messages.produce import (
+    PartitionProduceData,
+    PartitionProduceResponse,
+    ProduceRequest,
+    ProduceResponse,
+    TopicProduceData,
+    TopicProduceResponse,
+)
+from ..errors import ANSWERABLE, code_of
+from ..request import NO_RESPONSE, NoResponse, Pending, RequestContext
+from ..services import Services
+
+ACKS_NONE = 0
+ACKS_LEADER = 1
+ACKS_ALL = -1
+ZSTD_SINCE = 7
+CODEC_POSITION = 22
+CODEC_MASK = 0x07
+NO_OFFSET = -1
+
+
+class _Outcome:
+    """What becomes of one partition's batch."""
+
+    __slots__ = ("_answer", "base_offset", "error", "index", "log_append_time_ms", "log_start_offset")
+
+    def __init__(self, answer: "_Answer", index: int) -> None:
+        self.index = index
+        self.base_offset = NO_OFFSET
+        self.log_append_time_ms = -1
+        self.log_start_offset = -1
+        self.error: Exception | None = None
+        self._answer = answer
+
+    def __call__(self, error: Exception | None) -> None:
+        """The append's waiter."""
+        self.error = error
+        self._answer.settled(error)
+
+    def response(self) -> PartitionProduceResponse:
+        """As the client hears it."""
+        if self.error is None:
+            return PartitionProduceResponse(
+                index=self.index,
+                base_offset=self.base_offset,
+                log_append_time_ms=self.log_append_time_ms,
+                log_start_offset=self.log_start_offset,
+            )
+        return PartitionProduceResponse(
+            index=self.index, error_code=code_of(self.error), base_offset=NO_OFFSET, error_message=str(self.error)
+        )
+
+
+class _Answer:
+    """A produce request until all of its partitions are settled."""
+
+    def __init__(self, context: RequestContext, request: ProduceRequest) -> None:
+        self.pending: Pending[ProduceResponse | NoResponse] = Pending()
+        self._context = context
+        self._acks = request.acks
+        self._topics: list[tuple[TopicProduceData, list[_Outcome]]] = []
+        self._unsettled = 0
+
+    def add(self, topic: TopicProduceData) -> list[_Outcome]:
+        """The outcomes to come of one topic's partitions."""
+        outcomes = [_Outcome(self, partition.index) for partition in topic.partition_data]
+        self._topics.append((topic, outcomes))
+        self._unsettled += len(outcomes)
+        return outcomes
+
+    def settled(self, error: Exception | None) -> None:
+        """One more partition is."""
+        self._unsettled -= 1
+        if self._acks == ACKS_NONE and error is not None:
+            self._context.requester.close(f"acks=0 produce failed: {code_of(error).name}")
+        if self._unsettled == 0:
+            self.pending(NO_RESPONSE if self._acks == ACKS_NONE else self.response())
+
+    def response(self) -> ProduceResponse:
+        """The whole answer."""
+        return ProduceResponse(
+            responses=tuple(
+                TopicProduceResponse(
+                    name=topic.name,
+                    topic_id=topic.topic_id,
+                    partition_responses=tuple(outcome.response() for outcome in outcomes),
+                )
+                for topic, outcomes in self._topics
+            )
+        )
+
+
+def produce(
+    context: RequestContext, services: Services, request: ProduceRequest
+) -> Pending[ProduceResponse | NoResponse] | ProduceResponse | NoResponse:
+    """Stage every batch; the answer comes when each is as safe as asked."""
+    answer = _Answer(context, request)
+    work = [(topic, answer.add(topic)) for topic in request.topic_data]
+    if not any(outcomes for _, outcomes in work):
+        return NO_RESPONSE if request.acks == ACKS_NONE else answer.response()
+    append = _Appender(context, services, request.acks)
+    for topic, outcomes in work:
+        for data, outcome in zip(topic.partition_data, outcomes, strict=True):
+            try:
+                append(topic, data, outcome)
+            except ANSWERABLE as error:
+                outcome(error)
+    return answer.pending
+
+
+class _Appender:
+    """Appends batches under the circumstances that all partitions of a request share."""
+
+    __slots__ = ("_acks", "_now_ms", "_topics", "_version")
+
+    def __init__(self, context: RequestContext, services: Services, acks: int) -> None:
+        self._topics = services.topics
+        self._version = context.version
+        self._acks = acks
+        self._now_ms = services.environment.now_ms()
+
+    def __call__(self, topic_data: TopicProduceData, data: PartitionProduceData, outcome: _Outcome) -> None:
+        """In Kafka's order: acks, existence, shape, append [B-1, B-18, B-2, B-3]. Raises what ANSWERABLE lists."""
+        if self._acks not in (ACKS_NONE, ACKS_LEADER, ACKS_ALL):
+            raise RequestRefused(ErrorCode.INVALID_REQUIRED_ACKS, f"acks is -1, 0 or 1, not {self._acks}")
+        topic = self._topics.find(topic_data.name, topic_data.topic_id)
+        if topic.is_internal:
+            raise RequestRefused(ErrorCode.INVALID_TOPIC_EXCEPTION, f"{topic.name} is written by the broker alone")
+        partition = self._topics.partition(topic, data.index)
+        records = data.records
+        if not records:
+            raise RequestRefused(ErrorCode.INVALID_RECORD, "a partition takes exactly one record batch a request")
+        assert isinstance(records, memoryview), "a decoded message holds views of its frame"
+        if (
+            self._version < ZSTD_SINCE
+            and len(records) >= HEADER_SIZE
+            and records[CODEC_POSITION] & CODEC_MASK == Codec.ZSTD
+        ):
+            raise RequestRefused(ErrorCode.UNSUPPORTED_COMPRESSION_TYPE, "zstd needs Produce v7 or newer")
+        base_offset, append_time_ms = partition.append(records, acks=self._acks, now_ms=self._now_ms, waiter=outcome)
+        outcome.base_offset = base_offset
+        outcome.log_append_time_ms = append_time_ms
+        outcome.log_start_offset = partition.log_start_offset

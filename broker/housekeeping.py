@@ -1,0 +1,98 @@
+"""Housekeeping: what must be done every now and then, on timers of the loop.
+
+Durable marks of logs that are being written to, connections that have fallen silent, the probe of the loop's own lag.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+
+from ..storage.errors import StorageError
+from ..storage.log import Log
+from .config import BrokerConfig
+from .environment import Environment
+from .metrics import LagProbe, Metrics
+from .network.listener import Listener
+from .topics.registry import Topics
+
+logger = logging.getLogger(__name__)
+
+IDLE_CHECKS_PER_LIMIT = 10
+"""How often connections are looked through within connections.max.idle.ms."""
+IDLE_CHECK_MIN_S = 0.1
+
+
+class Housekeeping:
+    """Starts with the broker, stops before it."""
+
+    def __init__(
+        self, *, config: BrokerConfig, environment: Environment, topics: Topics, listeners: Sequence[Listener]
+    ) -> None:
+        self._environment = environment
+        self._topics = topics
+        self._listeners = listeners
+        self._mark_interval_s = config.durable_mark_interval_ms / 1000
+        self._idle_interval_s = max(IDLE_CHECK_MIN_S, config.connections_max_idle_ms / 1000 / IDLE_CHECKS_PER_LIMIT)
+        self._timers: dict[str, asyncio.TimerHandle] = {}
+        self._marking = False
+        self._lag_probe: LagProbe | None = None
+
+    def start(self, metrics: Metrics) -> None:
+        """Begin."""
+        self._every(self._mark_interval_s, self._write_marks)
+        self._every(self._idle_interval_s, self._close_idle)
+        self._lag_probe = LagProbe(metrics.event_loop_lag)
+        self._lag_probe.start()
+
+    def stop(self) -> None:
+        """Do nothing more."""
+        for timer in self._timers.values():
+            timer.cancel()
+        self._timers.clear()
+        if self._lag_probe is not None:
+            self._lag_probe.stop()
+
+    def _every(self, interval_s: float, action: Callable[[], None]) -> None:
+        def due() -> None:
+            schedule()
+            action()
+
+        def schedule() -> None:
+            self._timers[action.__name__] = asyncio.get_running_loop().call_later(interval_s, due)
+
+        schedule()
+
+    def _close_idle(self) -> None:
+        now = asyncio.get_running_loop().time()
+        for listener in self._listeners:
+            listener.close_idle(now=now)
+
+    def _write_marks(self) -> None:
+        """One file write and sync a log, so in the pool; a log whose mark is up to date costs nothing."""
+        logs = [
+            partition.log
+            for topic in self._topics
+            for partition in topic.partitions
+            if partition.log.mark_is_behind and not partition.log.offline
+        ]
+        if not logs or self._marking:
+            return
+        self._marking = True
+        self._environment.run_blocking(lambda: _write_all(logs)).add_done_callback(self._marked)
+
+    def _marked(self, future: asyncio.Future[list[StorageError]]) -> None:
+        self._marking = False
+        if not future.cancelled():
+            for error in future.result():
+                # The old mark still holds; recovery would only have more to check.
+                logger.warning("durable mark not written error=%s", error)
+
+
+def _write_all(logs: Sequence[Log]) -> list[StorageError]:
+    errors: list[StorageError] = []
+    for log in logs:
+        try:
+            log.write_mark()
+        except StorageError as error:
+            errors.append(error)
+    return errors

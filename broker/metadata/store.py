@@ -1,0 +1,75 @@
+"""MetadataStore: the cluster's facts, in order, in a log of the same engine as everybody's records.
+
+A fact counts once it is durable: whoever appended it is told then, in order, and acts then. Start-up replays the log.
+"""
+
+import logging
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+
+from ...protocol import batch as batches
+from ...protocol.records import build_batch, iterate
+from ...storage.errors import StorageError
+from ...storage.log import Flush, Log
+from ..environment import Environment
+from ..topics.flusher import Flusher
+from .records import Fact, decode, encode
+
+logger = logging.getLogger(__name__)
+
+READ_SIZE = 1 << 20
+
+FactsWaiter = Callable[[Exception | None], None]
+"""Told once: None when the facts are durable."""
+
+
+class MetadataStore:
+    """Appends facts and replays them."""
+
+    def __init__(self, log: Log, *, environment: Environment, flusher: Flusher) -> None:
+        self.log = log
+        self._environment = environment
+        self._flusher = flusher
+        self._waiters: deque[tuple[int, FactsWaiter]] = deque()
+
+    def replay(self) -> Iterator[Fact]:
+        """Every fact from the beginning. Raises UnknownFact, StorageError."""
+        offset = self.log.start_offset
+        while offset < self.log.end_offset:
+            fetched = self.log.read(offset, size_max=READ_SIZE, up_to=self.log.end_offset, at_least_one=True)
+            for position, header in batches.walk(fetched.records):
+                for record in iterate(memoryview(fetched.records)[position : position + header.size]):
+                    yield decode(record.value or b"")
+            offset = fetched.next_offset
+
+    def append(self, facts: Sequence[Fact], waiter: FactsWaiter) -> None:
+        """Append facts in one batch, all or nothing; `waiter` hears when they are durable or why they are not."""
+        now_ms = self._environment.now_ms()
+        batch = memoryview(build_batch((None, encode(fact), (), now_ms) for fact in facts))
+        try:
+            self.log.append(batch, batches.read_header(batch), now_ms=now_ms)
+            self.log.write_out()
+        except StorageError as error:
+            logger.error("metadata cannot be written error=%s", error)
+            waiter(error)
+            return
+        self._waiters.append((self.log.end_offset, waiter))
+        self._flusher.kick(self)
+
+    def begin_flush(self) -> Flush | None:
+        """What the next commit round has to sync."""
+        return None if self.log.offline else self.log.begin_flush()
+
+    def flushed(self, flush: Flush) -> None:
+        """Facts up to the flush's end are durable."""
+        self.log.end_flush(flush)
+        while self._waiters and self._waiters[0][0] <= flush.end_offset:
+            self._waiters.popleft()[1](None)
+
+    def flush_failed(self, flush: Flush, error: StorageError) -> None:
+        """Nothing can be changed any more until the broker is restarted on a sound disk."""
+        logger.error("metadata sync failed, log offline error=%s", error)
+        self.log.fail_flush(flush)
+        waiters, self._waiters = self._waiters, deque()
+        for _, waiter in waiters:
+            waiter(error)

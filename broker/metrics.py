@@ -1,0 +1,195 @@
+"""What the broker counts: plain integers in slots, so that counting costs the hot path nothing worth naming.
+
+Nothing here knows Prometheus; `exposition.py` reads these objects at a scrape.
+"""
+
+import asyncio
+from bisect import bisect_left
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from ..protocol.apis import ApiKey
+
+BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 2.5, 10.0)
+"""Upper bounds in seconds: from what a page-cache write takes to what a client's timeout is made for."""
+
+LAG_PROBE_INTERVAL_S = 0.1
+
+
+class Histogram:
+    """Durations in seconds, counted by bucket."""
+
+    __slots__ = ("counts", "sum")
+
+    def __init__(self) -> None:
+        self.counts = [0] * (len(BUCKETS) + 1)
+        """Per bucket, not cumulated; the last one is above every bound."""
+        self.sum = 0.0
+
+    def observe(self, seconds: float) -> None:
+        """Count one duration."""
+        self.counts[bisect_left(BUCKETS, seconds)] += 1
+        self.sum += seconds
+
+
+class ApiMetrics:
+    """What is counted of one API."""
+
+    __slots__ = ("duration", "request_bytes", "requests", "response_bytes")
+
+    def __init__(self) -> None:
+        self.requests: dict[int, int] = {0: 0}
+        """Answered requests by the number of the response's top error code."""
+        self.duration = Histogram()
+        self.request_bytes = 0
+        self.response_bytes = 0
+
+
+class Metrics:
+    """What one broker counts."""
+
+    __slots__ = (
+        "_apis",
+        "connections_active",
+        "connections_closed",
+        "connections_opened",
+        "crc_errors",
+        "event_loop_lag",
+        "fsync",
+        "inflight_requests",
+        "recovery_seconds",
+        "recovery_truncated_bytes",
+        "segments_rolled",
+        "topic_errors",
+    )
+
+    def __init__(self) -> None:
+        self._apis = {key: ApiMetrics() for key in ApiKey}
+        self.connections_active: dict[str, int] = {}
+        """Open connections by listener."""
+        self.connections_closed: dict[str, int] = {}
+        """Ended connections by reason."""
+        self.connections_opened = 0
+        self.crc_errors = 0
+        self.event_loop_lag = Histogram()
+        self.fsync = Histogram()
+        self.inflight_requests = 0
+        self.recovery_seconds = 0.0
+        self.recovery_truncated_bytes = 0
+        self.segments_rolled = 0
+        self.topic_errors: dict[tuple[str, str], int] = {}
+        """Failures by topic and kind."""
+
+    def api(self, key: ApiKey) -> ApiMetrics:
+        """The counts of one API."""
+        return self._apis[key]
+
+    def topic_error(self, topic: str, kind: str) -> None:
+        """Count one failure of a topic's log."""
+        self.topic_errors[topic, kind] = self.topic_errors.get((topic, kind), 0) + 1
+
+    def forget_topic(self, topic: str) -> None:
+        """The topic was deleted: its series end."""
+        for labels in [labels for labels in self.topic_errors if labels[0] == topic]:
+            del self.topic_errors[labels]
+
+
+class LagProbe:
+    """Measures how late the event loop is: sleeps, and looks how much longer it took."""
+
+    def __init__(self, lag: Histogram, *, interval_s: float = LAG_PROBE_INTERVAL_S) -> None:
+        self._lag = lag
+        self._interval_s = interval_s
+        self._timer: asyncio.TimerHandle | None = None
+
+    def start(self) -> None:
+        """Begin to measure the running loop."""
+        loop = asyncio.get_running_loop()
+        due = loop.time() + self._interval_s
+        self._timer = loop.call_at(due, self._fired, loop, due)
+
+    def stop(self) -> None:
+        """Measure no more."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _fired(self, loop: asyncio.AbstractEventLoop, due: float) -> None:
+        now = loop.time()
+        self._lag.observe(max(0.0, now - due))
+        due = now + self._interval_s
+        self._timer = loop.call_at(due, self._fired, loop, due)
+
+
+class PartitionView(Protocol):
+    """A partition, as monitoring sees it."""
+
+    @property
+    def index(self) -> int:
+        """Its number in the topic."""
+
+    @property
+    def log_start_offset(self) -> int:
+        """The first offset that can be read."""
+
+    @property
+    def log_end_offset(self) -> int:
+        """The high watermark: where consumers see the end."""
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes in its segments."""
+
+    @property
+    def segment_count(self) -> int:
+        """Its segments."""
+
+    @property
+    def leader_epoch(self) -> int:
+        """The epoch of its leadership."""
+
+    @property
+    def records_in(self) -> int:
+        """Records appended since the start."""
+
+    @property
+    def batches_in(self) -> int:
+        """Record batches appended since the start."""
+
+    @property
+    def bytes_in(self) -> int:
+        """Bytes appended since the start."""
+
+    @property
+    def bytes_out(self) -> int:
+        """Bytes fetched since the start."""
+
+
+class TopicView(Protocol):
+    """A topic, as monitoring sees it."""
+
+    @property
+    def name(self) -> str:
+        """Its name."""
+
+    @property
+    def partitions(self) -> Sequence[PartitionView]:
+        """Its partitions."""
+
+
+TopicsView = Iterable[TopicView]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BrokerFacts:
+    """What a scrape tells of the broker that nobody counts."""
+
+    version: str
+    node_id: int
+    address: str
+    """Where clients connect: the first listener's, as bound."""
+    started_ms: int
+    """When the broker was started, in milliseconds since 1970."""
+    data_dir: str
+    disk_free_bytes: int

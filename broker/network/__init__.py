@@ -1,0 +1,1 @@
+"""Sockets: listeners, connections, the dispatcher, and the HTTP side."""

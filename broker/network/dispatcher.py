@@ -1,0 +1,139 @@
+"""Dispatcher: one frame in, one answer out, now or later: decode, handle, encode, measure.
+
+The only place that catches `Exception`: a defect in a handler costs its connection, with one traceback, and nobody
+else.
+"""
+
+import logging
+from collections.abc import Callable
+
+from ...protocol.apis import ApiKey
+from ...protocol.errors import ErrorCode, RequestRefused, UnsupportedVersion
+from ...protocol.messages.api_versions import ApiVersionsResponse
+from ...protocol.primitives import Buffer
+from ...protocol.wire import RequestHeader, Wire
+from ..handlers import api_versions
+from ..handlers.table import HANDLERS
+from ..request import NO_RESPONSE, NoResponse, Pending, RequestContext, Requester
+from ..services import Services
+
+logger = logging.getLogger(__name__)
+
+
+class Exchange:
+    """A request that has been read, and its answer as it will go over the wire."""
+
+    __slots__ = ("_wire", "buffers", "header", "pending", "started")
+
+    def __init__(self, header: RequestHeader, wire: Wire, started: float) -> None:
+        self.header = header
+        self.started = started
+        self.pending: Pending[object] | None = None
+        """What it waits for; None once it is answered."""
+        self.buffers: list[Buffer] | None = None
+        """The answer; None while it waits."""
+        self._wire = wire
+
+    def answer(self, response: object) -> None:
+        """Encode the answer."""
+        self.pending = None
+        self.buffers = self._wire.encode_response(self.header, response)
+
+    def refuse(self, error: RequestRefused) -> bool:
+        """Encode a refusal of the whole request; false where the wire has no words for one."""
+        self.pending = None
+        self.buffers = self._wire.encode_refusal(self.header, error.code, str(error))
+        return self.buffers is not None
+
+
+class Dispatcher:
+    """Takes frames from connections to handlers and answers back."""
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+
+    def dispatch(
+        self, frame: memoryview, wire: Wire, requester: Requester, on_answer: Callable[[Exchange], None]
+    ) -> Exchange | None:
+        """Handle one request. None when it has no answer.
+
+        `on_answer` is called when an answer that had to wait is there. Raises ProtocolError for bytes that mean
+        nothing.
+        """
+        services = self._services
+        started = services.environment.monotonic()
+        try:
+            request = wire.decode_request(frame)
+        except UnsupportedVersion as error:
+            return self._unsupported(error, wire, started)
+        header = request.header
+        exchange = Exchange(header, wire, started)
+        measures = services.metrics.api(header.api.key)
+        measures.request_bytes += len(frame)
+        try:
+            result = HANDLERS[header.api.key](RequestContext(header, requester), services, request.body)
+        except RequestRefused as error:
+            logger.debug("request refused api=%s peer=%s error=%s", header.api.name, requester.peer, error)
+            if not exchange.refuse(error):
+                requester.close(f"{header.api.name} refused: {error.code.name}")
+            self._measure(exchange, int(error.code))
+            return exchange if exchange.buffers is not None else None
+        except Exception:
+            logger.exception("handler failed api=%s peer=%s", header.api.name, requester.peer)
+            requester.close("internal error")
+            self._measure(exchange, int(ErrorCode.UNKNOWN_SERVER_ERROR))
+            return None
+        if isinstance(result, NoResponse):
+            self._measure(exchange, 0)
+            return None
+        if isinstance(result, Pending):
+            exchange.pending = result
+            services.metrics.inflight_requests += 1
+            result.attach(lambda response: self._answered(exchange, response, on_answer))
+        else:
+            self._answer(exchange, result)
+        return exchange
+
+    def abandon(self, exchange: Exchange) -> None:
+        """The connection died before the answer."""
+        if exchange.pending is not None:
+            self._services.metrics.inflight_requests -= 1
+            exchange.pending.abandon()
+            exchange.pending = None
+
+    def end_of_read(self) -> None:
+        """Every frame of this socket read has been handled: write what they staged."""
+        self._services.topics.write_out()
+
+    def _answered(self, exchange: Exchange, response: object, on_answer: Callable[[Exchange], None]) -> None:
+        self._services.metrics.inflight_requests -= 1
+        if response is NO_RESPONSE:
+            exchange.pending = None
+            exchange.buffers = []
+            self._measure(exchange, 0)
+        else:
+            self._answer(exchange, response)
+        on_answer(exchange)
+
+    def _answer(self, exchange: Exchange, response: object) -> None:
+        exchange.answer(response)
+        self._measure(exchange, int(getattr(response, "error_code", ErrorCode.NONE)))
+
+    def _measure(self, exchange: Exchange, error: int) -> None:
+        measures = self._services.metrics.api(exchange.header.api.key)
+        measures.requests[error] = measures.requests.get(error, 0) + 1
+        measures.duration.observe(self._services.environment.monotonic() - exchange.started)
+        if exchange.buffers:
+            measures.response_bytes += sum(map(len, exchange.buffers))
+
+    def _unsupported(self, error: UnsupportedVersion, wire: Wire, started: float) -> Exchange:
+        """KIP-511: ApiVersions of an unknown version is answered in version 0 with what is supported; any other
+        raises."""
+        asked = error.header
+        if not isinstance(asked, RequestHeader) or asked.api.key is not ApiKey.API_VERSIONS:
+            raise error
+        header = RequestHeader(api=asked.api, version=0, correlation_id=asked.correlation_id)
+        exchange = Exchange(header, wire, started)
+        response: ApiVersionsResponse = api_versions.unsupported()
+        self._answer(exchange, response)
+        return exchange

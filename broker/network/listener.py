@@ -1,0 +1,107 @@
+"""Listener: one port. Accepts connections up to a limit, closes idle ones, drains them at the end."""
+
+import asyncio
+import contextlib
+import logging
+
+from ..config import BrokerConfig, ListenerAddress
+from ..environment import Environment
+from ..metrics import Metrics
+from ..request import Address
+from .connection import Connection
+from .dispatcher import Dispatcher
+
+logger = logging.getLogger(__name__)
+
+
+class Listener:
+    """Everything that came in through one address."""
+
+    def __init__(
+        self,
+        address: ListenerAddress,
+        *,
+        dispatcher: Dispatcher,
+        config: BrokerConfig,
+        environment: Environment,
+        metrics: Metrics,
+        receive_buffer: bytearray,
+    ) -> None:
+        self.name = f"{address.host}:{address.port}"
+        self.advertised: Address | None = None
+        self.bound = Address(address.host, address.port)
+        self._address = address
+        self._dispatcher = dispatcher
+        self._config = config
+        self._environment = environment
+        self._metrics = metrics
+        self._receive_buffer = receive_buffer
+        self._connections: set[Connection] = set()
+        self._empty = asyncio.Event()
+        self._empty.set()
+        self._server: asyncio.AbstractServer | None = None
+
+    async def start(self) -> None:
+        """Bind and accept. Raises OSError."""
+        server = await self._environment.listen(self._address.host, self._address.port, self._connection)
+        self._server = server
+        sockets = getattr(server, "sockets", ())
+        port: int = sockets[0].getsockname()[1] if sockets else self._address.port
+        self.bound = Address(self._address.host, port)
+        self.name = f"{self.bound.host}:{self.bound.port}"
+        if self._address.advertised_host is not None:
+            self.advertised = Address(self._address.advertised_host, self._address.advertised_port or port)
+
+    def stop_accepting(self) -> None:
+        """Let nobody new in."""
+        if self._server is not None:
+            self._server.close()
+
+    async def drain(self, *, deadline: float) -> None:
+        """Answer what was asked, close every connection; at the deadline (loop time) abort those that are left."""
+        for connection in list(self._connections):
+            connection.drain()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout_at(deadline):
+                await self._empty.wait()
+        for connection in list(self._connections):
+            connection.abort("shutdown")
+        await self._empty.wait()
+
+    def close_idle(self, *, now: float) -> None:
+        """Close connections that have said nothing for connections.max.idle.ms and wait for nothing."""
+        idle_s = self._config.connections_max_idle_ms / 1000
+        for connection in [c for c in self._connections if not c.is_waiting and now - c.last_active > idle_s]:
+            connection.close("idle")
+
+    # What connections report
+
+    def opened(self, connection: Connection) -> bool:
+        """A socket was accepted; false when there are too many."""
+        open_now = sum(self._metrics.connections_active.values())
+        if open_now >= self._config.max_connections:
+            logger.warning("connection refused, max.connections reached peer=%s", connection.peer)
+            return False
+        self._connections.add(connection)
+        self._empty.clear()
+        self._metrics.connections_opened += 1
+        self._metrics.connections_active[self.name] = len(self._connections)
+        return True
+
+    def closed(self, connection: Connection, reason: str) -> None:
+        """A connection is gone."""
+        self._connections.discard(connection)
+        if not self._connections:
+            self._empty.set()
+        self._metrics.connections_active[self.name] = len(self._connections)
+        self._metrics.connections_closed[reason] = self._metrics.connections_closed.get(reason, 0) + 1
+
+    def _connection(self) -> Connection:
+        return Connection(
+            home=self,
+            dispatcher=self._dispatcher,
+            metrics=self._metrics,
+            receive_buffer=self._receive_buffer,
+            frame_size_max=self._config.socket_request_max_bytes,
+            in_flight_max=self._config.connections_max_inflight_requests,
+        )

@@ -1,0 +1,97 @@
+"""A request on its way through the broker: who asks, and an answer that may still have to come.
+
+`Pending` is the whole mechanism of waiting (house rule: no task, future or await on produce, fetch and acknowledge).
+A handler that cannot answer yet returns one; whoever has the answer calls it, once; the connection learns of it
+through the callback it attached. When the connection dies first, it abandons the `Pending`, and the owner of the wait
+forgets it.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Generic, Protocol, TypeVar
+
+from ..protocol.wire import RequestHeader
+
+R = TypeVar("R")
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """A host and a port that a client can dial."""
+
+    host: str
+    port: int
+
+
+class Requester(Protocol):
+    """The connection, as far as a handler may know it."""
+
+    peer: str
+    listener: str
+
+    @property
+    def advertised(self) -> Address:
+        """What Metadata tells this client to dial: the listener's advertised address, else the one it dialled."""
+
+    def close(self, reason: str) -> None:
+        """End the connection: the only answer an acks=0 producer can get."""
+
+
+@dataclass(frozen=True, slots=True)
+class RequestContext:
+    """One request's circumstances."""
+
+    header: RequestHeader
+    requester: Requester
+
+    @property
+    def version(self) -> int:
+        """The version of the message as asked; the newest one on the tide wire."""
+        return self.header.version
+
+
+class NoResponse:
+    """What a handler returns when the protocol knows no answer (Produce with acks=0)."""
+
+
+NO_RESPONSE = NoResponse()
+
+
+class Pending(Generic[R]):
+    """An answer that is not there yet."""
+
+    __slots__ = ("_abandoned", "_listener", "_on_abandon", "_response", "holds_connection")
+
+    def __init__(self, *, holds_connection: bool = False, on_abandon: Callable[[], None] | None = None) -> None:
+        self.holds_connection = holds_connection
+        """No further request of this connection is read meanwhile: what Kafka does for each request, we for a fetch."""
+        self._on_abandon = on_abandon
+        self._listener: Callable[[R], None] | None = None
+        self._response: R | None = None
+        self._abandoned = False
+
+    def __call__(self, response: R) -> None:
+        """Complete it. Called once; after `abandon` it does nothing."""
+        if self._abandoned:
+            return
+        assert self._response is None, "a pending answer was given twice"
+        self._response = response
+        self._on_abandon = None
+        if self._listener is not None:
+            self._listener(response)
+
+    def attach(self, listener: Callable[[R], None]) -> None:
+        """Be told of the answer; at once if it is already there."""
+        self._listener = listener
+        if self._response is not None:
+            listener(self._response)
+
+    def abandon(self) -> None:
+        """Nobody waits any more."""
+        if self._response is not None or self._abandoned:
+            return
+        self._abandoned = True
+        self._listener = None
+        if self._on_abandon is not None:
+            self._on_abandon()
+            self._on_abandon = None

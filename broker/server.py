@@ -1,0 +1,229 @@
+"""Server: puts the house together, starts it and takes it down.
+
+Start: lock the data directory, replay the metadata, recover the logs, make what was recovered durable, listen. Stop:
+let nobody in, answer what was asked, sync, close the logs, leave the clean-shutdown marker.
+"""
+
+import asyncio
+import base64
+import logging
+
+from .. import __version__
+from ..storage.config import LogConfig
+from ..storage.errors import StorageError
+from ..storage.log import Log
+from ..storage.log_directory import LogDirectory
+from .config import BrokerConfig, HttpAddress, join_address
+from .environment import Environment
+from .housekeeping import Housekeeping
+from .metadata.cluster import Cluster
+from .metadata.store import MetadataStore
+from .metrics import BrokerFacts, Metrics
+from .network.dispatcher import Dispatcher
+from .network.http import HttpServer
+from .network.listener import Listener
+from .request import Address
+from .services import Services
+from .topics.delayed_fetch import DelayedFetches
+from .topics.flusher import INLINE_SYNC_MAX_S, Flusher
+from .topics.registry import METADATA_TOPIC, METADATA_TOPIC_ID, Topics
+
+logger = logging.getLogger(__name__)
+
+RECEIVE_BUFFER_SIZE = 256 * 1024
+"""Shared by all connections: what one socket read may bring."""
+
+
+class Server:
+    """The broker, from start to stop."""
+
+    def __init__(
+        self, config: BrokerConfig, environment: Environment, *, inline_sync_max_s: float = INLINE_SYNC_MAX_S
+    ) -> None:
+        self.metrics = Metrics()
+        self._config = config
+        self._environment = environment
+        self._flusher = Flusher(environment, self.metrics, inline_max_s=inline_sync_max_s)
+        self._directory: LogDirectory | None = None
+        self._metadata_log: Log | None = None
+        self._topics: Topics | None = None
+        self._services: Services | None = None
+        self._delayed_fetches = DelayedFetches()
+        self._housekeeping: Housekeeping | None = None
+        self._listeners: list[Listener] = []
+        self._http: HttpServer | None = None
+        self._http_address: Address | None = None
+        self._started_ms = 0
+        self._state = "starting"
+
+    @property
+    def addresses(self) -> list[str]:
+        """Where it listens for clients, as bound."""
+        return [listener.name for listener in self._listeners]
+
+    @property
+    def http_address(self) -> str | None:
+        """Where metrics and health are served."""
+        return None if self._http_address is None else join_address(self._http_address.host, self._http_address.port)
+
+    @property
+    def topics(self) -> Topics:
+        """The registry; there once it has started."""
+        assert self._topics is not None, "not started"
+        return self._topics
+
+    @property
+    def services(self) -> Services:
+        """What handlers work with; there once it has started."""
+        assert self._services is not None, "not started"
+        return self._services
+
+    async def start(self) -> None:
+        """Be ready for clients. Raises OSError, StorageError, UnknownFact; the data directory is released then."""
+        self._started_ms = self._environment.now_ms()
+        began = self._environment.monotonic()
+        try:
+            topics = self._open_data()
+            await topics.make_durable()
+            self.metrics.recovery_seconds = self._environment.monotonic() - began
+            await self._listen(topics)
+            if self._config.http is not None:
+                await self._serve_http(self._config.http)
+        except BaseException:
+            await self._abandon_start()
+            raise
+        self._housekeeping = Housekeeping(
+            config=self._config, environment=self._environment, topics=topics, listeners=self._listeners
+        )
+        self._housekeeping.start(self.metrics)
+        self._state = "running"
+        logger.info("started listeners=%s http=%s topics=%d", self.addresses, self.http_address, len(topics))
+
+    async def stop(self) -> None:
+        """Answer what was asked, sync, close. Safe to call when `start` failed."""
+        if self._state != "running":
+            return
+        self._state = "draining"
+        if self._housekeeping is not None:
+            self._housekeeping.stop()
+        for listener in self._listeners:
+            listener.stop_accepting()
+        self._delayed_fetches.finish_all()
+        deadline = asyncio.get_running_loop().time() + self._config.shutdown_grace_ms / 1000
+        for listener in self._listeners:
+            await listener.drain(deadline=deadline)
+        await self._flusher.drain()
+        if self._http is not None:
+            await self._http.stop()
+        self._close_data()
+        self._state = "stopped"
+        logger.info("stopped")
+
+    # Parts of the start
+
+    def _open_data(self) -> Topics:
+        environment, config = self._environment, self._config
+        now_ms = environment.now_ms()
+        directory = LogDirectory.open(
+            environment.disk(config.data_dir), cluster_id=self._new_cluster_id, now_ms=now_ms, node_id=config.node_id
+        )
+        self._directory = directory
+        if any(name.topic == METADATA_TOPIC for name in directory.logs()):
+            self._metadata_log = directory.open_log(METADATA_TOPIC, 0, LogConfig(), now_ms=now_ms)
+        else:
+            self._metadata_log = directory.create_log(METADATA_TOPIC, 0, METADATA_TOPIC_ID, LogConfig(), now_ms=now_ms)
+        store = MetadataStore(self._metadata_log, environment=environment, flusher=self._flusher)
+        self._flusher.kick(store)
+        self._topics = Topics(
+            directory=directory,
+            store=store,
+            config=config,
+            environment=environment,
+            flusher=self._flusher,
+            delayed_fetches=self._delayed_fetches,
+            metrics=self.metrics,
+        )
+        self._topics.load()
+        return self._topics
+
+    async def _listen(self, topics: Topics) -> None:
+        assert self._directory is not None
+        services = self._services = Services(
+            config=self._config,
+            environment=self._environment,
+            cluster=Cluster(cluster_id=self._directory.cluster_id, node_id=self._config.node_id),
+            topics=topics,
+            delayed_fetches=self._delayed_fetches,
+            metrics=self.metrics,
+        )
+        dispatcher = Dispatcher(services)
+        receive_buffer = bytearray(RECEIVE_BUFFER_SIZE)
+        for address in self._config.listeners:
+            listener = Listener(
+                address,
+                dispatcher=dispatcher,
+                config=self._config,
+                environment=self._environment,
+                metrics=self.metrics,
+                receive_buffer=receive_buffer,
+            )
+            await listener.start()
+            self._listeners.append(listener)
+
+    def _new_cluster_id(self) -> str:
+        """Sixteen random bytes in url-safe base64, as Kafka's tools make them."""
+        return base64.urlsafe_b64encode(self._environment.random.randbytes(16)).decode().rstrip("=")
+
+    # Parts of the stop
+
+    async def _abandon_start(self) -> None:
+        for listener in self._listeners:
+            listener.stop_accepting()
+            await listener.drain(deadline=0)
+        if self._directory is not None:
+            self._directory.release()
+
+    def _close_data(self) -> None:
+        assert self._directory is not None
+        assert self._metadata_log is not None
+        try:
+            self.topics.close()
+            self._metadata_log.close()
+        except StorageError as error:
+            # Without the marker the next start checks everything, which is right: something is not on the disk.
+            logger.error("data directory not closed cleanly error=%s", error)
+            self._directory.release()
+            return
+        self._directory.close()
+
+    # The HTTP side
+
+    async def _serve_http(self, address: HttpAddress) -> None:
+        socket = self._environment.bind(address.host, address.port)
+        self._http_address = Address(address.host, socket.getsockname()[1])
+        self._http = HttpServer(socket, self)
+        await self._http.start()
+
+    def live(self) -> bool:
+        """The loop turns, or nobody could ask."""
+        return True
+
+    def not_ready_because(self) -> list[str]:
+        """Why no client should come now; empty when ready."""
+        return [] if self._state == "running" else [self._state]
+
+    def scrape(self, accept: str) -> tuple[bytes, str]:
+        """The metrics and their content type."""
+        # Not before the first scrape: it brings prometheus_client with it.
+        from .exposition import render
+
+        assert self._directory is not None
+        facts = BrokerFacts(
+            version=__version__,
+            node_id=self._config.node_id,
+            address=self.addresses[0] if self._listeners else "",
+            started_ms=self._started_ms,
+            data_dir=self._config.data_dir,
+            disk_free_bytes=self._directory.free_bytes(),
+        )
+        return render(self.metrics, self.topics, facts, accept=accept)

@@ -1,0 +1,1 @@
+"""The data plane: partitions led here, their group commit, their waiting fetches."""

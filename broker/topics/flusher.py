@@ -1,0 +1,137 @@
+"""Group commit: one round of fdatasync for all who wait.
+
+A partition that wrote kicks the flusher. The round starts once the loop has finished what it is doing, takes every
+dirty partition there is, syncs each log's files and then tells each partition how far it is durable; what is written
+meanwhile waits for the next round, which starts as soon as this one ends. There is no artificial delay: at low load a
+round holds one append, at high load thousands.
+
+A sync is done on the loop while it is measured to be quicker than the hop to a thread (`inline_max_s`), in the pool
+otherwise. A failed sync is final for that log (the kernel may have dropped the pages: a second fsync would lie);
+other logs go on.
+"""
+
+import asyncio
+from collections.abc import Callable
+from typing import Protocol
+
+from ...storage.errors import StorageError
+from ...storage.log import Flush
+from ..environment import Environment
+from ..metrics import Metrics
+
+INLINE_SYNC_MAX_S = 0.0005
+SMOOTHING = 0.2
+"""Weight of the newest measurement in the running mean of a sync's duration."""
+
+
+class Flushable(Protocol):
+    """What the flusher needs of a partition."""
+
+    def begin_flush(self) -> Flush | None:
+        """What there is to sync; None when nothing is dirty."""
+
+    def flushed(self, flush: Flush) -> None:
+        """It is on the disk."""
+
+    def flush_failed(self, flush: Flush, error: StorageError) -> None:
+        """It is not, and never will be."""
+
+
+class Flusher:
+    """Runs commit rounds, one at a time."""
+
+    def __init__(self, environment: Environment, metrics: Metrics, *, inline_max_s: float = INLINE_SYNC_MAX_S) -> None:
+        self._environment = environment
+        self._metrics = metrics
+        self._inline_max_s = inline_max_s
+        self._sync_s = inline_max_s
+        self._dirty: dict[Flushable, None] = {}
+        self._scheduled = False
+        self._in_pool = False
+        self._after_round: list[Callable[[], None]] = []
+
+    @property
+    def is_idle(self) -> bool:
+        """Nothing is dirty and no round is under way."""
+        return not self._dirty and not self._in_pool
+
+    def kick(self, partition: Flushable) -> None:
+        """Sync this one in the next round."""
+        self._dirty[partition] = None
+        self._schedule()
+
+    def after_round(self, callback: Callable[[], None]) -> None:
+        """Call back when no sync is under way (a log must not be deleted during one); at once if none is."""
+        if self._in_pool:
+            self._after_round.append(callback)
+        else:
+            callback()
+
+    async def drain(self) -> None:
+        """Wait until all that was kicked has been synced or has failed."""
+        while not self.is_idle:
+            done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            if self._in_pool:
+                self._after_round.append(lambda done=done: done.set_result(None))  # type: ignore[misc]
+                await done
+            else:
+                await asyncio.sleep(0)
+
+    def _schedule(self) -> None:
+        if not self._scheduled and not self._in_pool:
+            self._scheduled = True
+            asyncio.get_running_loop().call_soon(self._begin_round)
+
+    def _begin_round(self) -> None:
+        self._scheduled = False
+        assert not self._in_pool, "two commit rounds at once"
+        dirty, self._dirty = self._dirty, {}
+        work = [(partition, flush) for partition in dirty if (flush := partition.begin_flush()) is not None]
+        if not work:
+            return
+        if self._sync_s * len(work) < self._inline_max_s:
+            self._end_round(work, self._sync_all([flush for _, flush in work]))
+            return
+        self._in_pool = True
+        flushes = [flush for _, flush in work]
+        future = self._environment.run_blocking(lambda: self._sync_all(flushes))
+        future.add_done_callback(lambda future: self._end_pooled_round(work, future))
+
+    def _sync_all(self, flushes: list[Flush]) -> list[tuple[float, StorageError | None]]:
+        # The only code here that may run in a thread: it touches nothing but the flushes and the clock.
+        outcomes: list[tuple[float, StorageError | None]] = []
+        for flush in flushes:
+            started = self._environment.monotonic()
+            failure: StorageError | None = None
+            try:
+                flush.sync()
+            except StorageError as error:
+                failure = error
+            outcomes.append((self._environment.monotonic() - started, failure))
+        return outcomes
+
+    def _end_pooled_round(
+        self,
+        work: list[tuple[Flushable, Flush]],
+        future: asyncio.Future[list[tuple[float, StorageError | None]]],
+    ) -> None:
+        self._in_pool = False
+        if future.cancelled():
+            return
+        self._end_round(work, future.result())
+        waiting, self._after_round = self._after_round, []
+        for callback in waiting:
+            callback()
+        if self._dirty:
+            self._schedule()
+
+    def _end_round(
+        self, work: list[tuple[Flushable, Flush]], outcomes: list[tuple[float, StorageError | None]]
+    ) -> None:
+        for (partition, flush), (seconds, failure) in zip(work, outcomes, strict=True):
+            self._sync_s += SMOOTHING * (seconds - self._sync_s)
+            self._metrics.fsync.observe(seconds)
+            if failure is None:
+                partition.flushed(flush)
+            else:
+                partition.flush_failed(flush, failure)

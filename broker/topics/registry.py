@@ -1,0 +1,345 @@
+"""Topics: every topic of the broker, by name and by id, with its partitions and settings.
+
+The metadata log says which topics exist; directories follow it. A topic is created by a durable fact and then its
+logs, deleted by a durable fact and then its logs; a crash in between is finished at the next start. A directory that
+no fact knows is left alone and reported: unreadable metadata must never cost data.
+"""
+
+import asyncio
+import logging
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from uuid import UUID
+
+from ...protocol.errors import ErrorCode, RequestRefused
+from ...storage.config import LogConfig
+from ...storage.errors import StorageError
+from ...storage.log import Log
+from ...storage.log_directory import LogDirectory
+from ..config import BrokerConfig
+from ..environment import Environment
+from ..metadata.records import TopicCreated, TopicDeleted
+from ..metadata.store import MetadataStore
+from ..metrics import Metrics
+from .delayed_fetch import DelayedFetches
+from .flusher import Flusher
+from .partition import Partition
+
+logger = logging.getLogger(__name__)
+
+METADATA_TOPIC = "__cluster_metadata"
+METADATA_TOPIC_ID = UUID("00000000-0000-0000-0000-000000000001")
+INTERNAL_TOPICS = frozenset({METADATA_TOPIC, "__consumer_offsets", "__transaction_state", "__share_group_state"})
+"""Written by the broker alone [B-19]."""
+
+NAME_LENGTH_MAX = 249
+LEGAL_NAME = re.compile(r"[a-zA-Z0-9._-]+", re.ASCII)
+
+TopicWaiter = Callable[["Topic | Exception"], None]
+"""Told once what became of a creation or deletion."""
+
+
+class Topic:
+    """A topic that exists."""
+
+    __slots__ = ("config", "configs", "name", "partitions", "topic_id")
+
+    def __init__(self, fact: TopicCreated, config: LogConfig) -> None:
+        self.name = fact.name
+        self.topic_id = fact.topic_id
+        self.configs: Mapping[str, str] = fact.configs
+        """What was set for this topic; `config` holds these over the broker's defaults."""
+        self.config = config
+        self.partitions: list[Partition] = []
+
+    @property
+    def is_internal(self) -> bool:
+        """Clients read it at most."""
+        return self.name in INTERNAL_TOPICS
+
+
+class Topics:
+    """The registry."""
+
+    def __init__(
+        self,
+        *,
+        directory: LogDirectory,
+        store: MetadataStore,
+        config: BrokerConfig,
+        environment: Environment,
+        flusher: Flusher,
+        delayed_fetches: DelayedFetches,
+        metrics: Metrics,
+    ) -> None:
+        self._directory = directory
+        self._store = store
+        self._config = config
+        self._environment = environment
+        self._flusher = flusher
+        self._delayed_fetches = delayed_fetches
+        self._metrics = metrics
+        self._by_name: dict[str, Topic] = {}
+        self._by_id: dict[UUID, Topic] = {}
+        self._waiting_for: dict[str, list[TopicWaiter]] = {}
+        """Names under creation, and who waits for them."""
+        self._touched: dict[Partition, None] = {}
+
+    def __iter__(self) -> Iterator[Topic]:
+        """All topics, in order of creation."""
+        return iter(self._by_name.values())
+
+    def __len__(self) -> int:
+        """How many topics there are."""
+        return len(self._by_name)
+
+    # Looking up
+
+    def by_name(self, name: str) -> Topic | None:
+        """The topic of this name."""
+        return self._by_name.get(name)
+
+    def by_id(self, topic_id: UUID) -> Topic | None:
+        """The topic of this id."""
+        return self._by_id.get(topic_id)
+
+    def find(self, name: str, topic_id: UUID) -> Topic:
+        """By id where one is given, else by name [B-18, F-5].
+
+        Raises RequestRefused: UNKNOWN_TOPIC_ID, UNKNOWN_TOPIC_OR_PARTITION, INCONSISTENT_TOPIC_ID when both are given
+        and differ.
+        """
+        if topic_id.int:
+            topic = self._by_id.get(topic_id)
+            if topic is None:
+                raise RequestRefused(ErrorCode.UNKNOWN_TOPIC_ID, str(topic_id))
+            if name and name != topic.name:
+                raise RequestRefused(ErrorCode.INCONSISTENT_TOPIC_ID, f"{topic_id} is not the id of {name}")
+            return topic
+        topic = self._by_name.get(name)
+        if topic is None:
+            raise RequestRefused(ErrorCode.UNKNOWN_TOPIC_OR_PARTITION, f"no topic {name!r}")
+        return topic
+
+    def partition(self, topic: Topic, index: int) -> Partition:
+        """A partition of a topic. Raises RequestRefused(UNKNOWN_TOPIC_OR_PARTITION)."""
+        if not 0 <= index < len(topic.partitions):
+            raise RequestRefused(ErrorCode.UNKNOWN_TOPIC_OR_PARTITION, f"no partition {topic.name}-{index}")
+        return topic.partitions[index]
+
+    # The end of a socket read
+
+    def touch(self, partition: Partition) -> None:
+        """Something is staged in this partition."""
+        self._touched[partition] = None
+
+    def write_out(self) -> None:
+        """Write everything that is staged, one write a partition."""
+        if self._touched:
+            touched, self._touched = self._touched, {}
+            for partition in touched:
+                partition.write_out()
+
+    # Start and stop
+
+    def load(self) -> None:
+        """Replay the metadata and open every log. Raises StorageError, UnknownFact."""
+        facts: dict[UUID, TopicCreated] = {}
+        deleted: set[UUID] = set()
+        for fact in self._store.replay():
+            if isinstance(fact, TopicCreated):
+                facts[fact.topic_id] = fact
+            else:
+                facts.pop(fact.topic_id, None)
+                deleted.add(fact.topic_id)
+        present: dict[tuple[UUID, int], str] = {}
+        for name in self._directory.logs():
+            if name.topic_id in deleted:
+                self._directory.delete_leftover(name, token=self._token())
+            else:
+                present[name.topic_id, name.partition] = name.topic
+        for fact in facts.values():
+            topic = Topic(fact, self._config.log.with_overrides(fact.configs))
+            for index in range(fact.partitions):
+                is_there = present.pop((fact.topic_id, index), None) is not None
+                self._add_partition(topic, index, self._open(topic, index) if is_there else self._create(topic, index))
+            self._add(topic)
+        for (topic_id, index), name_on_disk in present.items():
+            if topic_id != METADATA_TOPIC_ID:
+                logger.warning(
+                    "directory without a topic, left alone topic=%s partition=%d id=%s", name_on_disk, index, topic_id
+                )
+
+    async def make_durable(self) -> None:
+        """Sync what recovery found, so that all of it may be shown."""
+        for topic in self:
+            for partition in topic.partitions:
+                self._flusher.kick(partition)
+        await self._flusher.drain()
+
+    def close(self) -> None:
+        """Close every log; nothing may be appended any more."""
+        for topic in self:
+            for partition in topic.partitions:
+                try:
+                    partition.log.close()
+                except StorageError as error:
+                    logger.error(
+                        "log could not be closed topic=%s partition=%d error=%s", topic.name, partition.index, error
+                    )
+                    raise
+
+    # Creation and deletion
+
+    def check_name(self, name: str) -> None:
+        """Kafka's rules for names [L-16]. Raises RequestRefused(INVALID_TOPIC or TOPIC_ALREADY_EXISTS)."""
+        if not name:
+            raise _invalid_name("Topic name is invalid: the empty string is not allowed")
+        if name in (".", ".."):
+            raise _invalid_name(f"Topic name is invalid: '{name}' is not allowed")
+        if len(name) > NAME_LENGTH_MAX:
+            raise _invalid_name(f"Topic name is invalid: the length of '{name}' is longer than {NAME_LENGTH_MAX}")
+        if not LEGAL_NAME.fullmatch(name):
+            raise _invalid_name(
+                f"Topic name is invalid: '{name}' contains one or more characters other than "
+                "ASCII alphanumerics, '.', '_' and '-'"
+            )
+        if name in INTERNAL_TOPICS:
+            raise _invalid_name(f"Topic '{name}' is internal: only the broker creates it")
+        if name in self._by_name or name in self._waiting_for:
+            raise RequestRefused(ErrorCode.TOPIC_ALREADY_EXISTS, f"Topic '{name}' already exists.")
+        merged = name.replace(".", "_")
+        for other in (*self._by_name, *self._waiting_for):
+            if other.replace(".", "_") == merged:
+                # Kafka's metric names merge the two characters; tools that build on them would mix the topics up.
+                raise _invalid_name(f"Topic '{name}' collides with existing topic: {other}")
+
+    def create(self, name: str, *, partitions: int, configs: Mapping[str, str], waiter: TopicWaiter) -> UUID:
+        """Create a topic; `waiter` gets it once its logs are there, or the error.
+
+        Returns the new id. Raises RequestRefused on an illegal name, ConfigError on an illegal setting.
+        """
+        self.check_name(name)
+        config = self._config.log.with_overrides(configs)
+        fact = TopicCreated(
+            name=name,
+            topic_id=UUID(int=self._environment.random.getrandbits(128), version=4),
+            partitions=partitions,
+            configs=dict(configs),
+        )
+        self._waiting_for[name] = [waiter]
+
+        def durable(error: Exception | None) -> None:
+            if error is not None:
+                self._creation_ended(name, error)
+            else:
+                self._create_next(Topic(fact, config), partitions)
+
+        self._store.append([fact], durable)
+        return fact.topic_id
+
+    def await_creation(self, name: str, waiter: TopicWaiter) -> bool:
+        """Hear of a creation that is under way; false when there is none."""
+        waiters = self._waiting_for.get(name)
+        if waiters is None:
+            return False
+        waiters.append(waiter)
+        return True
+
+    def delete(self, topic: Topic, waiter: TopicWaiter) -> None:
+        """Delete a topic; `waiter` hears once the fact is durable, the files follow."""
+
+        def durable(error: Exception | None) -> None:
+            if error is not None:
+                waiter(error)
+                return
+            if self._by_id.pop(topic.topic_id, None) is None:
+                waiter(RequestRefused(ErrorCode.UNKNOWN_TOPIC_OR_PARTITION, f"no topic {topic.name!r}"))
+                return
+            del self._by_name[topic.name]
+            for partition in topic.partitions:
+                partition.detach()
+            self._metrics.forget_topic(topic.name)
+            logger.info("topic deleted topic=%s id=%s", topic.name, topic.topic_id)
+            self._flusher.after_round(lambda: self._delete_next(list(topic.partitions)))
+            waiter(topic)
+
+        self._store.append([TopicDeleted(topic.topic_id)], durable)
+
+    def _create_next(self, topic: Topic, partitions: int) -> None:
+        # One log a turn of the loop: each costs a few fsyncs, and a hundred of them must not stall everybody else.
+        try:
+            self._add_partition(topic, len(topic.partitions), self._create(topic, len(topic.partitions)))
+        except StorageError as error:
+            self._undo_creation(topic, error)
+            return
+        if len(topic.partitions) < partitions:
+            asyncio.get_running_loop().call_soon(self._create_next, topic, partitions)
+            return
+        self._add(topic)
+        logger.info("topic created topic=%s id=%s partitions=%d", topic.name, topic.topic_id, partitions)
+        self._creation_ended(topic.name, topic)
+
+    def _undo_creation(self, topic: Topic, cause: StorageError) -> None:
+        logger.error("topic could not be created topic=%s error=%s", topic.name, cause)
+
+        def withdrawn(error: Exception | None) -> None:
+            self._delete_next(topic.partitions)
+            self._creation_ended(topic.name, error or cause)
+
+        self._store.append([TopicDeleted(topic.topic_id)], withdrawn)
+
+    def _creation_ended(self, name: str, outcome: Topic | Exception) -> None:
+        for waiter in self._waiting_for.pop(name):
+            waiter(outcome)
+
+    def _delete_next(self, partitions: Sequence[Partition]) -> None:
+        if not partitions:
+            return
+        first, *others = partitions
+        try:
+            self._directory.delete_log(first.log, token=self._token())
+        except StorageError as error:
+            # The fact is durable: the next start deletes what is left.
+            logger.warning("log not deleted yet topic=%s partition=%d error=%s", first.topic, first.index, error)
+        if others:
+            asyncio.get_running_loop().call_soon(self._flusher.after_round, lambda: self._delete_next(others))
+
+    def _open(self, topic: Topic, index: int) -> Log:
+        log = self._directory.open_log(topic.name, index, topic.config, now_ms=self._environment.now_ms())
+        recovered = log.recovered
+        self._metrics.recovery_truncated_bytes += recovered.truncated_bytes
+        if recovered.quarantined is not None:
+            self._metrics.topic_error(topic.name, "quarantined")
+        return log
+
+    def _create(self, topic: Topic, index: int) -> Log:
+        now_ms = self._environment.now_ms()
+        return self._directory.create_log(
+            topic.name, index, topic_id=topic.topic_id, config=topic.config, now_ms=now_ms
+        )
+
+    def _add_partition(self, topic: Topic, index: int, log: Log) -> None:
+        topic.partitions.append(
+            Partition(
+                log,
+                topic=topic.name,
+                topic_id=topic.topic_id,
+                index=index,
+                flusher=self._flusher,
+                touched=self,
+                fetch_waiters=self._delayed_fetches,
+                metrics=self._metrics,
+            )
+        )
+
+    def _add(self, topic: Topic) -> None:
+        self._by_name[topic.name] = topic
+        self._by_id[topic.topic_id] = topic
+
+    def _token(self) -> str:
+        return f"{self._environment.random.getrandbits(128):032x}"
+
+
+def _invalid_name(message: str) -> RequestRefused:
+    return RequestRefused(ErrorCode.INVALID_TOPIC_EXCEPTION, message)
