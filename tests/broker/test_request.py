@@ -1,0 +1,49 @@
+"""`Pending`: the one mechanism of waiting."""
+
+import pytest
+
+from tidelog.broker.request import Pending
+
+
+def test_whoever_attached_hears_the_answer_when_it_comes() -> None:
+    heard: list[str] = []
+    pending: Pending[str] = Pending()
+    pending.attach(heard.append)
+    assert heard == []
+    pending("answer")
+    assert heard == ["answer"]
+
+
+def test_an_answer_that_came_before_anyone_listened_is_heard_at_once() -> None:
+    heard: list[str] = []
+    pending: Pending[str] = Pending()
+    pending("answer")
+    pending.attach(heard.append)
+    assert heard == ["answer"]
+
+
+def test_an_abandoned_wait_tells_its_owner_once_and_swallows_a_late_answer() -> None:
+    heard: list[str] = []
+    forgotten: list[bool] = []
+    pending: Pending[str] = Pending(on_abandon=lambda: forgotten.append(True))
+    pending.attach(heard.append)
+    pending.abandon()
+    pending.abandon()
+    pending("too late")
+    assert heard == []
+    assert forgotten == [True]
+
+
+def test_an_answered_wait_cannot_be_abandoned() -> None:
+    forgotten: list[bool] = []
+    pending: Pending[str] = Pending(on_abandon=lambda: forgotten.append(True))
+    pending("answer")
+    pending.abandon()
+    assert forgotten == []
+
+
+def test_answering_twice_is_a_programmers_mistake() -> None:
+    pending: Pending[str] = Pending()
+    pending("one")
+    with pytest.raises(AssertionError):
+        pending("two")

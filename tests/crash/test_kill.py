@@ -1,0 +1,209 @@
+"""kill -9 while producers write: whatever was acknowledged is there afterwards, where it was said to be, in order.
+
+The oracle is outside of the broker: what the producers were told, in this process. Reliability plan A2.
+"""
+
+import asyncio
+import os
+import random
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+from confluent_kafka import Consumer, KafkaError, Message, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient, NewTopic
+
+import tidelog
+from support.process import BrokerProcess
+
+KILLS = 200 if os.environ.get("TIDELOG_PROOF") else 20
+PARTITIONS = 3
+TOPIC = "orders"
+PATIENCE_S = 60.0
+PARTITION_EOF = -191
+"""librdkafka's own code for: nothing more here."""
+
+
+@dataclass
+class Told:
+    """What one producer was told: the place of each acknowledged value."""
+
+    name: str
+    acknowledged: dict[bytes, tuple[int, int]] = field(default_factory=dict)
+    sent: int = 0
+
+    def value(self) -> bytes:
+        """The next value to send."""
+        self.sent += 1
+        return b"%s %09d " % (self.name.encode(), self.sent) + b"x" * (self.sent % 400)
+
+    def delivered(self, error: KafkaError | None, message: Message) -> None:
+        """confluent-kafka's delivery report."""
+        if error is None:
+            value, partition, offset = message.value(), message.partition(), message.offset()
+            assert isinstance(value, bytes)
+            assert partition is not None
+            assert offset is not None
+            self.acknowledged[value] = (partition, offset)
+
+
+def confluent(told: Told, server: str, stop: threading.Event, **settings: object) -> None:
+    """Write until told to stop; one request in flight, so that retries cannot overtake each other."""
+    producer = Producer(
+        {
+            "bootstrap.servers": server,
+            "acks": "all",
+            "max.in.flight": 1,
+            "retry.backoff.ms": 20,
+            "retry.backoff.max.ms": 50,
+            "reconnect.backoff.max.ms": 100,
+            **settings,
+        }
+    )
+    while not stop.is_set():
+        if len(producer) < 2000:
+            producer.produce(TOPIC, told.value(), partition=told.sent % PARTITIONS, on_delivery=told.delivered)
+            producer.poll(0)
+        else:
+            producer.poll(0.01)
+    assert producer.flush(PATIENCE_S) == 0
+
+
+def thin(told: Told, server: str, stop: threading.Event) -> None:
+    """The same with our own client."""
+
+    async def write() -> None:
+        async with tidelog.connect(server) as client, client.producer(acks="all") as producer:
+            while not stop.is_set():
+                values = [(told.value(), told.sent % PARTITIONS) for _ in range(50)]
+                placed = await asyncio.gather(
+                    *(producer.send(TOPIC, value, partition=partition) for value, partition in values)
+                )
+                for (value, _), place in zip(values, placed, strict=True):
+                    told.acknowledged[value] = (place.partition, place.offset)
+
+    asyncio.run(write())
+
+
+@contextmanager
+def writing(server: str) -> Iterator[list[Told]]:
+    """Three producers at work."""
+    tolds = [Told("plain"), Told("zstd"), Told("thin")]
+    stop = threading.Event()
+    failures: list[BaseException] = []
+
+    def run(write: object, *arguments: object, **settings: object) -> None:
+        assert callable(write)
+        try:
+            write(*arguments, **settings)
+        except BaseException as failure:
+            failures.append(failure)
+            raise
+
+    threads = [
+        threading.Thread(target=run, args=(confluent, tolds[0], server, stop)),
+        threading.Thread(target=run, args=(confluent, tolds[1], server, stop), kwargs={"compression.type": "zstd"}),
+        threading.Thread(target=run, args=(thin, tolds[2], server, stop)),
+    ]
+    for thread in threads:
+        thread.start()
+    try:
+        yield tolds
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join(2 * PATIENCE_S)
+    assert not failures, failures
+    assert not any(thread.is_alive() for thread in threads)
+
+
+def everything(server: str) -> dict[tuple[int, int], bytes]:
+    """All records, by partition and offset; offsets without a gap."""
+    consumer = Consumer(
+        {"bootstrap.servers": server, "group.id": "x", "enable.auto.commit": False, "enable.partition.eof": True}
+    )
+    consumer.assign([TopicPartition(TOPIC, partition, 0) for partition in range(PARTITIONS)])
+    records: dict[tuple[int, int], bytes] = {}
+    expected: defaultdict[int, int] = defaultdict(int)
+    ended = 0
+    while ended < PARTITIONS:
+        for message in consumer.consume(10_000, PATIENCE_S):
+            error = message.error()
+            if error is not None:
+                assert error.code() == PARTITION_EOF, error
+                ended += 1
+                continue
+            partition, offset, value = message.partition(), message.offset(), message.value()
+            assert partition is not None
+            assert isinstance(value, bytes)
+            assert offset == expected[partition], "a gap in the offsets"
+            expected[partition] += 1
+            records[partition, offset] = value
+    consumer.close()
+    return records
+
+
+def test_what_was_acknowledged_survives_kill_9(tmp_path: Path) -> None:
+    """L-10, L-11."""
+    dice = random.Random(9)
+    broker = BrokerProcess(tmp_path / "data", "log.segment.bytes=262144")
+    broker.start()
+    slowest_s = 0.0
+    try:
+        made = AdminClient({"bootstrap.servers": broker.server}).create_topics([NewTopic(TOPIC, PARTITIONS, 1)])
+        made[TOPIC].result(PATIENCE_S)
+        with writing(broker.server) as tolds:
+            for _ in range(KILLS):
+                time.sleep(dice.uniform(0.05, 1.0))
+                broker.kill()
+                broker.restart()
+                slowest_s = max(slowest_s, broker.ready_after_s)
+            time.sleep(0.5)
+        records = everything(broker.server)
+    finally:
+        broker.stop()
+    assert "Traceback" not in broker.log_text(), broker.log_text()
+    for told in tolds:
+        assert len(told.acknowledged) > KILLS * 10, f"{told.name} hardly got to write"
+        for value, place in told.acknowledged.items():
+            assert records.get(place) == value, f"acknowledged record of {told.name} lost at {place}"
+        for partition in range(PARTITIONS):
+            offsets = [offset for where, offset in told.acknowledged.values() if where == partition]
+            assert offsets == sorted(offsets), f"{told.name} was reordered in partition {partition}"
+    acknowledged = sum(len(told.acknowledged) for told in tolds)
+    print(f"{KILLS} kills, {acknowledged} acknowledged, 0 lost, slowest start {slowest_s:.3f} s")  # noqa: T201
+
+
+def test_a_clean_stop_leaves_nothing_to_recover(tmp_path: Path) -> None:
+    broker = BrokerProcess(tmp_path / "data")
+    broker.start()
+    producer = Producer({"bootstrap.servers": broker.server, "acks": "all"})
+    producer.produce(TOPIC, b"kept")
+    assert producer.flush(PATIENCE_S) == 0
+    assert broker.stop() == 0
+    assert (broker.data_dir / ".kafka_cleanshutdown").exists()
+    broker.restart()
+    assert not (broker.data_dir / ".kafka_cleanshutdown").exists()
+    consumer = Consumer({"bootstrap.servers": broker.server, "group.id": "x"})
+    consumer.assign([TopicPartition(TOPIC, 0, 0)])
+    message = consumer.poll(PATIENCE_S)
+    assert message is not None
+    assert message.value() == b"kept"
+    consumer.close()
+    assert broker.stop() == 0
+
+
+def test_a_second_broker_does_not_touch_the_data_of_the_first(broker: BrokerProcess) -> None:
+    twin = BrokerProcess(broker.data_dir)
+    twin.log_path = broker.data_dir.with_suffix(".twin.log")
+    before = {path: path.stat().st_mtime_ns for path in broker.data_dir.rglob("*")}
+    with pytest.raises(AssertionError, match="did not start"):
+        twin.start()
+    after = {path: path.stat().st_mtime_ns for path in broker.data_dir.rglob("*")}
+    # The first one's own durable marks may move meanwhile; nothing else does.
+    assert {path for path in before if before[path] != after.get(path)} <= set(broker.data_dir.rglob("durable-mark"))
