@@ -18,12 +18,12 @@ from typing import Final, NamedTuple
 
 from crc32c import crc32c
 
-from . import primitives
-from .errors import CorruptBatch as CorruptBatch
-from .errors import ProtocolError as ProtocolError
+from . import errors, primitives
 
+# Named here too for storage, which sees nothing of protocol but batches and records.
 Buffer = primitives.Buffer
-"""Stands here too, as the two errors above, for storage: it sees nothing of protocol but batches and records."""
+ProtocolError = errors.ProtocolError
+CorruptBatch = errors.CorruptBatch
 
 MAGIC: Final = 2
 HEADER_SIZE: Final = 61
@@ -157,8 +157,7 @@ def check(buffer: Buffer, position: int = 0) -> BatchHeader:
 
 def crc_of(buffer: Buffer, position: int, size: int) -> int:
     """The CRC-32C of the batch of `size` bytes at `position`, as its header ought to state it."""
-    with memoryview(buffer)[position + CHECKED_FROM : position + size] as checked:
-        return crc32c(checked)
+    return crc32c(memoryview(buffer)[position + CHECKED_FROM : position + size])
 
 
 def write_header(buffer: bytearray | memoryview, position: int, header: BatchHeader) -> None:

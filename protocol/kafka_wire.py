@@ -44,7 +44,8 @@ class KafkaWire:
         except UNREADABLE as error:
             raise MalformedMessage(f"request header: {error}") from None
         side = _broker_side(header.api.name, header.version)
-        return Request(header, _read_body(side, frame, position))
+        # What follows the body is ignored, as by Kafka: librdkafka leaves padding behind (docs/decisions/0005).
+        return Request(header, _read_body(side, frame, position)[0])
 
     def encode_response(self, header: RequestHeader, response: object) -> list[Buffer]:
         """A frame; record batches by reference."""
@@ -82,12 +83,12 @@ class KafkaWire:
         if side.response_prefix is _FLEXIBLE_RESPONSE_PREFIX:
             position = skip_tags(frame, position)
         try:
-            return _read_body(side, frame, position)
+            return _read_all(side, frame, position)
         except MalformedMessage:
             # A broker that does not know the version of an ApiVersions request answers as of version 0 (KIP-511). No
             # such answer can be read as of another version: it lacks throttle_time_ms.
             if header.api.key is ApiKey.API_VERSIONS and frame[position : position + 2] == _UNSUPPORTED_VERSION:
-                return _read_body(_client_side(header.api.name, 0), frame, position)
+                return _read_all(_client_side(header.api.name, 0), frame, position)
             raise
 
 
@@ -148,11 +149,15 @@ def _read_request_header(frame: memoryview) -> tuple[RequestHeader, int]:
     return header, position
 
 
-def _read_body(side: _Side, frame: memoryview, position: int) -> object:
+def _read_body(side: _Side, frame: memoryview, position: int) -> tuple[object, int]:
     try:
-        body, position = side.decode(frame, position)
+        return side.decode(frame, position)
     except UNREADABLE as error:
         raise MalformedMessage(f"{side.label}: {error}") from None
+
+
+def _read_all(side: _Side, frame: memoryview, position: int) -> object:
+    body, position = _read_body(side, frame, position)
     if position != len(frame):
         raise MalformedMessage(f"{side.label}: {len(frame) - position} bytes too many")
     return body

@@ -36,7 +36,8 @@ class Listener:
         self._environment = environment
         self._metrics = metrics
         self._receive_buffer = receive_buffer
-        self._connections: set[Connection] = set()
+        self._connections: dict[Connection, None] = {}
+        # In order of arrival: a set would go by memory address, and a simulated run would not repeat.
         self._empty = asyncio.Event()
         self._empty.set()
         self._server: asyncio.AbstractServer | None = None
@@ -82,7 +83,7 @@ class Listener:
         if open_now >= self._config.max_connections:
             logger.warning("connection refused, max.connections reached peer=%s", connection.peer)
             return False
-        self._connections.add(connection)
+        self._connections[connection] = None
         self._empty.clear()
         self._metrics.connections_opened += 1
         self._metrics.connections_active[self.name] = len(self._connections)
@@ -90,7 +91,7 @@ class Listener:
 
     def closed(self, connection: Connection, reason: str) -> None:
         """A connection is gone."""
-        self._connections.discard(connection)
+        self._connections.pop(connection, None)
         if not self._connections:
             self._empty.set()
         self._metrics.connections_active[self.name] = len(self._connections)

@@ -106,13 +106,14 @@ def test_confluent_kafka_reads_the_same_events(loaded: BrokerProcess, lines: lis
     while ended < PARTITIONS:
         message = consumer.poll(PATIENCE_S)
         assert message is not None, f"nothing more after {len(read)} records"
-        if message.error() is None:
+        error = message.error()
+        if error is None:
             value = message.value()
             assert isinstance(value, bytes)
             assert message.key() == key_of(value).encode()
             read.append(value)
         else:
-            assert message.error().code() == PARTITION_EOF, message.error()
+            assert error.code() == PARTITION_EOF, error
             ended += 1
     consumer.close()
     assert len(read) == len(lines)

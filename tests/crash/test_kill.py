@@ -62,6 +62,7 @@ def confluent(told: Told, server: str, stop: threading.Event, **settings: object
             "retry.backoff.ms": 20,
             "retry.backoff.max.ms": 50,
             "reconnect.backoff.max.ms": 100,
+            "log_level": 0,
             **settings,
         }
     )
@@ -155,8 +156,8 @@ def test_what_was_acknowledged_survives_kill_9(tmp_path: Path) -> None:
     broker.start()
     slowest_s = 0.0
     try:
-        made = AdminClient({"bootstrap.servers": broker.server}).create_topics([NewTopic(TOPIC, PARTITIONS, 1)])
-        made[TOPIC].result(PATIENCE_S)
+        admin = AdminClient({"bootstrap.servers": broker.server})
+        admin.create_topics([NewTopic(TOPIC, PARTITIONS, 1)])[TOPIC].result(PATIENCE_S)
         with writing(broker.server) as tolds:
             for _ in range(KILLS):
                 time.sleep(dice.uniform(0.05, 1.0))
@@ -189,7 +190,7 @@ def test_a_clean_stop_leaves_nothing_to_recover(tmp_path: Path) -> None:
     assert (broker.data_dir / ".kafka_cleanshutdown").exists()
     broker.restart()
     assert not (broker.data_dir / ".kafka_cleanshutdown").exists()
-    consumer = Consumer({"bootstrap.servers": broker.server, "group.id": "x"})
+    consumer = Consumer({"bootstrap.servers": broker.server, "group.id": "x", "enable.auto.commit": False})
     consumer.assign([TopicPartition(TOPIC, 0, 0)])
     message = consumer.poll(PATIENCE_S)
     assert message is not None
