@@ -33,6 +33,10 @@ test: static witnesses ## Everything CI runs: check, real clients, crashes, pack
 proof: $(VENV)/.installed-dev ## The crash and simulation proofs at release size (long; by hand)
 	TIDELOG_PROOF=1 $(BIN)/pytest tests/crash tests/simulation
 
+.PHONY: bench
+bench: $(VENV)/.installed-dev ## Produce and consume by librdkafka beside its own mock broker; start time and memory
+	@$(BIN)/python benchmarks/throughput.py
+
 .PHONY: simulate
 simulate: $(VENV)/.installed-dev ## Simulate the whole broker: make simulate SEEDS=1000, or SEED=42 for one run again
 	$(if $(SEED),TIDELOG_SEED=$(SEED),TIDELOG_SEEDS=$(or $(SEEDS),1000)) $(BIN)/pytest tests/simulation

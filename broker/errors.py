@@ -1,4 +1,4 @@
-"""Which wire code answers which exception: the one table."""
+"""Which wire code answers which exception: the one table; and how much is said of it."""
 
 from collections.abc import Mapping
 
@@ -17,6 +17,15 @@ CODES: Mapping[type[Exception], ErrorCode] = {
 
 ANSWERABLE: tuple[type[Exception], ...] = (RequestRefused, *CODES)
 """What a handler may catch and answer; anything else is a defect and ends the connection."""
+
+
+MESSAGE_LENGTH_MAX = 1000
+"""Characters. Names in it are the client's own, and what quotes them need not fit where the name did."""
+
+
+def message_of(error: Exception) -> str:
+    """What a client is told of `error`."""
+    return str(error)[:MESSAGE_LENGTH_MAX]
 
 
 def code_of(error: Exception) -> ErrorCode:

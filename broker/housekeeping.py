@@ -26,10 +26,17 @@ class Housekeeping:
     """Starts with the broker, stops before it."""
 
     def __init__(
-        self, *, config: BrokerConfig, environment: Environment, topics: Topics, listeners: Sequence[Listener]
+        self,
+        *,
+        config: BrokerConfig,
+        environment: Environment,
+        topics: Topics,
+        metadata_log: Log,
+        listeners: Sequence[Listener],
     ) -> None:
         self._environment = environment
         self._topics = topics
+        self._metadata_log = metadata_log
         self._listeners = listeners
         self._mark_interval_s = config.durable_mark_interval_ms / 1000
         self._idle_interval_s = max(IDLE_CHECK_MIN_S, config.connections_max_idle_ms / 1000 / IDLE_CHECKS_PER_LIMIT)
@@ -69,12 +76,8 @@ class Housekeeping:
 
     def _write_marks(self) -> None:
         """One file write and sync a log, so in the pool; a log whose mark is up to date costs nothing."""
-        logs = [
-            partition.log
-            for topic in self._topics
-            for partition in topic.partitions
-            if partition.log.mark_is_behind and not partition.log.offline
-        ]
+        every = [self._metadata_log, *(partition.log for topic in self._topics for partition in topic.partitions)]
+        logs = [log for log in every if log.mark_is_behind and not log.offline]
         if not logs or self._marking:
             return
         self._marking = True

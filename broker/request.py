@@ -60,12 +60,19 @@ NO_RESPONSE = NoResponse()
 class Pending(Generic[R]):
     """An answer that is not there yet."""
 
-    __slots__ = ("_abandoned", "_listener", "_on_abandon", "_response", "holds_connection")
+    __slots__ = ("_abandoned", "_listener", "_on_abandon", "_on_hurry", "_response", "holds_connection")
 
-    def __init__(self, *, holds_connection: bool = False, on_abandon: Callable[[], None] | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        holds_connection: bool = False,
+        on_abandon: Callable[[], None] | None = None,
+        on_hurry: Callable[[], None] | None = None,
+    ) -> None:
         self.holds_connection = holds_connection
         """No further request of this connection is read meanwhile: what Kafka does for each request, we for a fetch."""
         self._on_abandon = on_abandon
+        self._on_hurry = on_hurry
         self._listener: Callable[[R], None] | None = None
         self._response: R | None = None
         self._abandoned = False
@@ -76,9 +83,14 @@ class Pending(Generic[R]):
             return
         assert self._response is None, "a pending answer was given twice"
         self._response = response
-        self._on_abandon = None
+        self._on_abandon = self._on_hurry = None
         if self._listener is not None:
             self._listener(response)
+
+    @property
+    def response(self) -> R | None:
+        """The answer; None while it is not there."""
+        return self._response
 
     def attach(self, listener: Callable[[R], None]) -> None:
         """Be told of the answer; at once if it is already there."""
@@ -94,4 +106,9 @@ class Pending(Generic[R]):
         self._listener = None
         if self._on_abandon is not None:
             self._on_abandon()
-            self._on_abandon = None
+            self._on_abandon = self._on_hurry = None
+
+    def hurry(self) -> None:
+        """Whoever could answer now, and waits only for a better answer, shall wait no longer."""
+        if self._on_hurry is not None:
+            self._on_hurry()

@@ -92,8 +92,13 @@ class Server:
         except BaseException:
             await self._abandon_start()
             raise
+        assert self._metadata_log is not None
         self._housekeeping = Housekeeping(
-            config=self._config, environment=self._environment, topics=topics, listeners=self._listeners
+            config=self._config,
+            environment=self._environment,
+            topics=topics,
+            metadata_log=self._metadata_log,
+            listeners=self._listeners,
         )
         self._housekeeping.start(self.metrics)
         self._state = "running"
@@ -186,12 +191,19 @@ class Server:
     def _close_data(self) -> None:
         assert self._directory is not None
         assert self._metadata_log is not None
+        logs = [self._metadata_log, *(partition.log for topic in self.topics for partition in topic.partitions)]
+        offline = [log.directory for log in logs if log.offline]
         try:
             self.topics.close()
             self._metadata_log.close()
         except StorageError as error:
             # Without the marker the next start checks everything, which is right: something is not on the disk.
             logger.error("data directory not closed cleanly error=%s", error)
+            self._directory.release()
+            return
+        if offline:
+            # The marker would make the next start trust what this one has found damaged, or could not sync.
+            logger.warning("data directory left without the clean-shutdown marker offline=%s", offline)
             self._directory.release()
             return
         self._directory.close()

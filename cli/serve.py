@@ -86,30 +86,45 @@ def serve(
         runner.run(_serve(config))
 
 
+class StopSignal:
+    """SIGINT and SIGTERM: the first asks for a graceful end, the second does not ask."""
+
+    def __init__(self, end_now: Callable[[int], object]) -> None:
+        self._end_now = end_now
+        self._asked = asyncio.Event()
+
+    def arrived(self, number: int) -> None:
+        """Handle one signal."""
+        if self._asked.is_set():
+            self._end_now(128 + number)
+        self._asked.set()
+
+    async def wait(self) -> None:
+        """Return at the first signal."""
+        await self._asked.wait()
+
+
 async def _serve(config: BrokerConfig) -> None:
     """Start, say so, wait for a signal, stop."""
     server = Server(config, RealEnvironment())
-    stopping = asyncio.Event()
-
-    def signalled(number: int) -> None:
-        if stopping.is_set():
-            os._exit(128 + number)
-        stopping.set()
-
+    stop = StopSignal(os._exit)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, signalled, number)
+        loop.add_signal_handler(number, stop.arrived, number)
     try:
         await server.start()
     except OSError as error:
         raise _cannot_start(error) from error
+    except Exception as error:  # the root of the process: whatever it is, it ends with one line
+        logger.debug("the broker cannot start", exc_info=error)
+        raise CommandFailed(Code.CANNOT_START, str(error), "choose another directory with --data-dir") from error
     # What start-up made lives as long as the process: take it out of every later collection. (The thresholds of the
     # collector were raised in `main`.)
     gc.collect()
     gc.freeze()
     click.echo(_ready_line(config, server))
     try:
-        await stopping.wait()
+        await stop.wait()
         logger.info("stopping")
     finally:
         await server.stop()

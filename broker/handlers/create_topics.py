@@ -14,7 +14,7 @@ from ...protocol.messages.create_topics import (
 )
 from ...storage.config import ConfigError, LogConfig
 from ..config import ConfigSource
-from ..errors import code_of
+from ..errors import code_of, message_of
 from ..request import Pending, RequestContext
 from ..services import Services
 from ..topics.registry import Topic
@@ -70,7 +70,7 @@ class _Creation:
                 if isinstance(outcome, Exception):
                     self._results[topic.name] = _failure(topic.name, outcome)
                 else:
-                    result = _result(topic.name, partitions, outcome.config, configs, outcome)
+                    result = _result(topic.name, partitions, outcome.config, configs, topic=outcome)
                     self._results[topic.name] = result
                 self._finish_if_complete()
 
@@ -137,7 +137,7 @@ def _configs_of(topic: CreatableTopic) -> dict[str, str]:
 
 
 def _result(
-    name: str, partitions: int, config: LogConfig, overrides: Mapping[str, str], topic: Topic | None = None
+    name: str, partitions: int, config: LogConfig, overrides: Mapping[str, str], *, topic: Topic | None = None
 ) -> CreatableTopicResult:
     entries = tuple(
         CreatableTopicConfigs(
@@ -156,4 +156,4 @@ def _result(
 
 
 def _failure(name: str, error: Exception) -> CreatableTopicResult:
-    return CreatableTopicResult(name=name, error_code=code_of(error), error_message=str(error), configs=None)
+    return CreatableTopicResult(name=name, error_code=code_of(error), error_message=message_of(error), configs=None)

@@ -11,7 +11,7 @@ from ...protocol.messages.delete_topics import (
     DeleteTopicState,
 )
 from ...protocol.primitives import ZERO_UUID
-from ..errors import code_of
+from ..errors import code_of, message_of
 from ..request import Pending, RequestContext
 from ..services import Services
 from ..topics.registry import Topic
@@ -74,5 +74,5 @@ class _Deletion:
 
 def _failure(state: DeleteTopicState, error: Exception) -> DeletableTopicResult:
     return DeletableTopicResult(
-        name=state.name, topic_id=state.topic_id, error_code=code_of(error), error_message=str(error)
+        name=state.name, topic_id=state.topic_id, error_code=code_of(error), error_message=message_of(error)
     )

@@ -50,8 +50,12 @@ def _park(services: Services, reading: "_Reading", *, missing: int, wait_ms: int
 
     parked = ParkedFetch(reading.partitions, wanted_bytes=missing, answer=answer)
     pending: Pending[FetchResponse] = Pending(
-        holds_connection=True, on_abandon=lambda: services.delayed_fetches.forget(parked)
+        holds_connection=True,
+        on_abandon=lambda: services.delayed_fetches.forget(parked),
+        on_hurry=lambda: services.delayed_fetches.finish(parked),
     )
+    # A client that vanished without a word is noticed when it is answered.
+    wait_ms = min(wait_ms, services.config.connections_max_idle_ms)
     services.delayed_fetches.park(parked, wait_s=wait_ms / 1000)
     return pending
 

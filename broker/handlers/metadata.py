@@ -24,6 +24,8 @@ from ..topics.registry import Topic
 
 NULL_MEANS_ALL_SINCE = 1
 AUTO_CREATE_FLAG_SINCE = 4
+BY_ID_SINCE = 12
+"""Ids stand in requests since v10, and are refused until then."""
 
 
 def metadata(
@@ -92,6 +94,9 @@ class _Answer:
     def _topic(self, wanted: MetadataRequestTopic) -> MetadataResponseTopic:
         topics = self._services.topics
         name = wanted.name or ""
+        if self._context.version < BY_ID_SINCE and (wanted.name is None or wanted.topic_id != ZERO_UUID):
+            # Not before v12 can a response say that it knows no name.
+            return MetadataResponseTopic(error_code=ErrorCode.INVALID_REQUEST, name=name, topic_id=wanted.topic_id)
         error = self._errors.get(name)
         if error is None:
             try:

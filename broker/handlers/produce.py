@@ -16,7 +16,7 @@ from ...protocol.messages.produce import (
     TopicProduceData,
     TopicProduceResponse,
 )
-from ..errors import ANSWERABLE, code_of
+from ..errors import ANSWERABLE, code_of, message_of
 from ..request import NO_RESPONSE, NoResponse, Pending, RequestContext
 from ..services import Services
 
@@ -57,7 +57,10 @@ class _Outcome:
                 log_start_offset=self.log_start_offset,
             )
         return PartitionProduceResponse(
-            index=self.index, error_code=code_of(self.error), base_offset=NO_OFFSET, error_message=str(self.error)
+            index=self.index,
+            error_code=code_of(self.error),
+            base_offset=NO_OFFSET,
+            error_message=message_of(self.error),
         )
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from ...protocol import batch as batches
 from ...protocol.records import build_batch, iterate
-from ...storage.errors import StorageError
+from ...storage.errors import LogOffline, StorageError
 from ...storage.log import Flush, Log
 from ..environment import Environment
 from ..topics.flusher import Flusher
@@ -58,7 +58,11 @@ class MetadataStore:
 
     def begin_flush(self) -> Flush | None:
         """What the next commit round has to sync."""
-        return None if self.log.offline else self.log.begin_flush()
+        try:
+            return self.log.begin_flush()
+        except LogOffline as error:
+            self._fail_waiters(error)
+            return None
 
     def flushed(self, flush: Flush) -> None:
         """Facts up to the flush's end are durable."""
@@ -70,6 +74,9 @@ class MetadataStore:
         """Nothing can be changed any more until the broker is restarted on a sound disk."""
         logger.error("metadata sync failed, log offline error=%s", error)
         self.log.fail_flush(flush)
+        self._fail_waiters(error)
+
+    def _fail_waiters(self, error: StorageError) -> None:
         waiters, self._waiters = self._waiters, deque()
         for _, waiter in waiters:
             waiter(error)

@@ -2,8 +2,11 @@
 
 Reading: all connections of a loop share one receive buffer; a connection owns one only while a frame is incomplete or
 while it is held. It is *held* (no further frame is taken, the socket is not read) while a request that holds the
-connection waits, while too many answers are outstanding, and while the peer does not take what was written:
-backpressure is TCP's.
+connection waits, while too many answers or too many bytes of them are outstanding, and while the peer does not take
+what was written: backpressure is TCP's. Only under a request that waits by design, a fetch, is the socket read on until
+a next byte comes, or else nobody would notice that the client has gone.
+
+However a connection ends, what was taken before is answered first.
 
 At the end of each socket read, in this order: staged batches are written out, the receive buffer is given back,
 answers are sent.
@@ -20,6 +23,7 @@ from ...protocol.kafka_wire import KafkaWire
 from ...protocol.primitives import Buffer
 from ...protocol.tide_wire import PREFACE, TideWire
 from ...protocol.wire import Wire
+from ..config import join_address
 from ..metrics import Metrics
 from ..request import Address
 from .dispatcher import Dispatcher, Exchange
@@ -27,7 +31,7 @@ from .dispatcher import Dispatcher, Exchange
 logger = logging.getLogger(__name__)
 
 WRITE_BUFFER_HIGH = 1 << 20
-"""Bytes in a peer's write buffer from which on it is held."""
+"""Bytes in a peer's write buffer, or in answers that wait for their turn, from which on it is held."""
 
 KAFKA_WIRE = KafkaWire()
 TIDE_WIRE = TideWire()
@@ -81,16 +85,18 @@ class Connection(asyncio.BufferedProtocol):
         self._wire: Wire | None = None
         self._dialled = Address("", 0)
         self._exchanges: deque[Exchange] = deque()
+        self._unsent_bytes = 0
+        """Of the answers in `_exchanges`."""
         self._holder: Exchange | None = None
         self._in_turn = False
         self._turn_scheduled = False
         self._reading_paused = False
         self._writing_paused = False
         self._at_eof = False
-        self._draining = False
         self._starved = True
         """No whole frame is left of what was read."""
         self._close_reason = ""
+        """Once there is one, no further request is taken."""
 
     # What handlers may know
 
@@ -105,23 +111,16 @@ class Connection(asyncio.BufferedProtocol):
         return bool(self._exchanges)
 
     def close(self, reason: str) -> None:
-        """End the connection after what is already written."""
-        if self._close_reason:
-            return
-        self._close_reason = reason
-        if self._transport is not None:
-            self._transport.close()
+        """Take no further request, answer what was taken, then end the connection."""
+        if not self._close_reason:
+            self._close_reason = reason
+            self._schedule_turn()
 
     def abort(self, reason: str) -> None:
         """End it now."""
-        self._close_reason = self._close_reason or reason
+        self._close_reason = reason
         if self._transport is not None:
             self._transport.abort()
-
-    def drain(self) -> None:
-        """Take no further request, answer what was taken, then close."""
-        self._draining = True
-        self._schedule_turn()
 
     # asyncio
 
@@ -131,7 +130,7 @@ class Connection(asyncio.BufferedProtocol):
         self._transport = transport = cast(asyncio.Transport, transport)
         peer, dialled = transport.get_extra_info("peername"), transport.get_extra_info("sockname")
         if peer:
-            self.peer = f"{peer[0]}:{peer[1]}"
+            self.peer = join_address(peer[0], peer[1])
         if dialled:
             self._dialled = Address(dialled[0], dialled[1])
         self.last_active = self._loop.time()
@@ -154,6 +153,9 @@ class Connection(asyncio.BufferedProtocol):
     def eof_received(self) -> bool:
         """The peer has nothing more to say; what it asked before is still answered."""
         self._at_eof = True
+        if self._holder is not None and self._holder.pending is not None:
+            # It may be gone altogether, which looks the same; nobody needs to find out at the end of a long wait.
+            self._holder.pending.hurry()
         self._schedule_turn()
         return True
 
@@ -204,9 +206,9 @@ class Connection(asyncio.BufferedProtocol):
         return (
             self._holder is not None
             or self._writing_paused
-            or self._draining
             or bool(self._close_reason)
             or len(self._exchanges) >= self._in_flight_max
+            or self._unsent_bytes >= WRITE_BUFFER_HIGH
         )
 
     def _take_frames(self) -> None:
@@ -221,8 +223,12 @@ class Connection(asyncio.BufferedProtocol):
             exchange = self._dispatcher.dispatch(frame, self._wire, self, self._answered)
             if exchange is not None:
                 self._exchanges.append(exchange)
-                if exchange.pending is not None and exchange.pending.holds_connection:
+                if exchange.pending is None:
+                    self._unsent_bytes += exchange.size
+                elif exchange.pending.holds_connection:
                     self._holder = exchange
+                    if self._at_eof:
+                        exchange.pending.hurry()
         self._starved = False
 
     def _pick_wire(self) -> bool:
@@ -247,6 +253,7 @@ class Connection(asyncio.BufferedProtocol):
         return True
 
     def _answered(self, exchange: Exchange) -> None:
+        self._unsent_bytes += exchange.size
         if exchange is self._holder:
             self._holder = None
         self._schedule_turn()
@@ -255,7 +262,9 @@ class Connection(asyncio.BufferedProtocol):
         exchanges = self._exchanges
         buffers: list[Buffer] = []
         while exchanges and exchanges[0].buffers is not None:
-            buffers.extend(exchanges.popleft().buffers or ())
+            exchange = exchanges.popleft()
+            self._unsent_bytes -= exchange.size
+            buffers.extend(exchange.buffers or ())
         if self._transport is None:
             return
         if buffers:
@@ -267,16 +276,22 @@ class Connection(asyncio.BufferedProtocol):
         transport = self._transport
         if transport is None or transport.is_closing():
             return
-        if not self._exchanges and (self._draining or (self._at_eof and self._starved)):
-            self.close("drained" if self._draining else "closed by peer")
-        elif self._is_held():
+        if not self._exchanges and (self._close_reason or (self._at_eof and self._starved)):
+            self._close_reason = self._close_reason or "closed by peer"
+            transport.close()
+            return
+        is_held = self._is_held()
+        if not is_held and not self._starved:
+            # It was held in the middle of what it had read; those frames come first.
+            self._schedule_turn()
+        if is_held and not self._listens():
             if not self._reading_paused:
                 self._reading_paused = True
                 transport.pause_reading()
-        else:
-            if self._reading_paused and not self._at_eof:
-                self._reading_paused = False
-                transport.resume_reading()
-            if not self._starved:
-                # It was held in the middle of what it had read; those frames come first.
-                self._schedule_turn()
+        elif self._reading_paused and not self._at_eof:
+            self._reading_paused = False
+            transport.resume_reading()
+
+    def _listens(self) -> bool:
+        """Though held: for a first byte behind a request that waits by design, or for the peer's end."""
+        return self._holder is not None and not self._reader.held and not self._close_reason

@@ -23,16 +23,22 @@ logger = logging.getLogger(__name__)
 class Exchange:
     """A request that has been read, and its answer as it will go over the wire."""
 
-    __slots__ = ("_wire", "buffers", "header", "pending", "started")
+    __slots__ = ("_wire", "buffers", "header", "pending", "requester", "started")
 
-    def __init__(self, header: RequestHeader, wire: Wire, started: float) -> None:
+    def __init__(self, header: RequestHeader, wire: Wire, requester: Requester, started: float) -> None:
         self.header = header
+        self.requester = requester
         self.started = started
         self.pending: Pending[object] | None = None
         """What it waits for; None once it is answered."""
         self.buffers: list[Buffer] | None = None
         """The answer; None while it waits."""
         self._wire = wire
+
+    @property
+    def size(self) -> int:
+        """Bytes of the answer; 0 while it waits."""
+        return sum(map(len, self.buffers or ()))
 
     def answer(self, response: object) -> None:
         """Encode the answer."""
@@ -65,9 +71,9 @@ class Dispatcher:
         try:
             request = wire.decode_request(frame)
         except UnsupportedVersion as error:
-            return self._unsupported(error, wire, started)
+            return self._unsupported(error, wire, requester, started)
         header = request.header
-        exchange = Exchange(header, wire, started)
+        exchange = Exchange(header, wire, requester, started)
         measures = services.metrics.api(header.api.key)
         measures.request_bytes += len(frame)
         try:
@@ -83,15 +89,17 @@ class Dispatcher:
             requester.close("internal error")
             self._measure(exchange, int(ErrorCode.UNKNOWN_SERVER_ERROR))
             return None
+        if isinstance(result, Pending):
+            if result.response is None:
+                exchange.pending = result
+                services.metrics.inflight_requests += 1
+                result.attach(lambda response: self._answered(exchange, response, on_answer))
+                return exchange
+            result = result.response
         if isinstance(result, NoResponse):
             self._measure(exchange, 0)
             return None
-        if isinstance(result, Pending):
-            exchange.pending = result
-            services.metrics.inflight_requests += 1
-            result.attach(lambda response: self._answered(exchange, response, on_answer))
-        else:
-            self._answer(exchange, result)
+        self._answer(exchange, result)
         return exchange
 
     def abandon(self, exchange: Exchange) -> None:
@@ -116,24 +124,33 @@ class Dispatcher:
         on_answer(exchange)
 
     def _answer(self, exchange: Exchange, response: object) -> None:
-        exchange.answer(response)
+        try:
+            exchange.answer(response)
+        except Exception:
+            # Whoever completes a `Pending` completes others' too: they must not pay for an answer that has no bytes.
+            logger.exception(
+                "answer cannot be written api=%s peer=%s", exchange.header.api.name, exchange.requester.peer
+            )
+            exchange.buffers = []
+            exchange.requester.close("internal error")
+            self._measure(exchange, int(ErrorCode.UNKNOWN_SERVER_ERROR))
+            return
         self._measure(exchange, int(getattr(response, "error_code", ErrorCode.NONE)))
 
     def _measure(self, exchange: Exchange, error: int) -> None:
         measures = self._services.metrics.api(exchange.header.api.key)
         measures.requests[error] = measures.requests.get(error, 0) + 1
         measures.duration.observe(self._services.environment.monotonic() - exchange.started)
-        if exchange.buffers:
-            measures.response_bytes += sum(map(len, exchange.buffers))
+        measures.response_bytes += exchange.size
 
-    def _unsupported(self, error: UnsupportedVersion, wire: Wire, started: float) -> Exchange:
+    def _unsupported(self, error: UnsupportedVersion, wire: Wire, requester: Requester, started: float) -> Exchange:
         """KIP-511: ApiVersions of an unknown version is answered in version 0 with what is supported; any other
         raises."""
         asked = error.header
         if not isinstance(asked, RequestHeader) or asked.api.key is not ApiKey.API_VERSIONS:
             raise error
         header = RequestHeader(api=asked.api, version=0, correlation_id=asked.correlation_id)
-        exchange = Exchange(header, wire, started)
+        exchange = Exchange(header, wire, requester, started)
         response: ApiVersionsResponse = api_versions.unsupported()
         self._answer(exchange, response)
         return exchange

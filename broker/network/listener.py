@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import logging
 
-from ..config import BrokerConfig, ListenerAddress
+from ..config import BrokerConfig, ListenerAddress, join_address
 from ..environment import Environment
 from ..metrics import Metrics
 from ..request import Address
@@ -27,7 +27,7 @@ class Listener:
         metrics: Metrics,
         receive_buffer: bytearray,
     ) -> None:
-        self.name = f"{address.host}:{address.port}"
+        self.name = address.name
         self.advertised: Address | None = None
         self.bound = Address(address.host, address.port)
         self._address = address
@@ -41,6 +41,7 @@ class Listener:
         self._empty = asyncio.Event()
         self._empty.set()
         self._server: asyncio.AbstractServer | None = None
+        self._is_stopping = False
 
     async def start(self) -> None:
         """Bind and accept. Raises OSError."""
@@ -49,19 +50,20 @@ class Listener:
         sockets = getattr(server, "sockets", ())
         port: int = sockets[0].getsockname()[1] if sockets else self._address.port
         self.bound = Address(self._address.host, port)
-        self.name = f"{self.bound.host}:{self.bound.port}"
+        self.name = join_address(self.bound.host, self.bound.port)
         if self._address.advertised_host is not None:
             self.advertised = Address(self._address.advertised_host, self._address.advertised_port or port)
 
     def stop_accepting(self) -> None:
-        """Let nobody new in."""
+        """Let nobody new in; whoever is in is answered what he asked, and closed."""
+        self._is_stopping = True
         if self._server is not None:
             self._server.close()
+        for connection in list(self._connections):
+            connection.close("drained")
 
     async def drain(self, *, deadline: float) -> None:
-        """Answer what was asked, close every connection; at the deadline (loop time) abort those that are left."""
-        for connection in list(self._connections):
-            connection.drain()
+        """Wait until every connection is closed; at the deadline (loop time) abort those that are left."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout_at(deadline):
                 await self._empty.wait()
@@ -70,10 +72,15 @@ class Listener:
         await self._empty.wait()
 
     def close_idle(self, *, now: float) -> None:
-        """Close connections that have said nothing for connections.max.idle.ms and wait for nothing."""
+        """Close connections that have said nothing for connections.max.idle.ms and wait for nothing.
+
+        One that does not even take what was written to it cannot be closed; after twice that time it is aborted.
+        """
         idle_s = self._config.connections_max_idle_ms / 1000
         for connection in [c for c in self._connections if not c.is_waiting and now - c.last_active > idle_s]:
             connection.close("idle")
+            if now - connection.last_active > 2 * idle_s:
+                connection.abort("idle")
 
     # What connections report
 
@@ -87,6 +94,9 @@ class Listener:
         self._empty.clear()
         self._metrics.connections_opened += 1
         self._metrics.connections_active[self.name] = len(self._connections)
+        if self._is_stopping:
+            # It was accepted in the turn of the loop in which the listener stopped.
+            connection.close("drained")
         return True
 
     def closed(self, connection: Connection, reason: str) -> None:

@@ -49,7 +49,7 @@ class DelayedFetches:
         """Wait at most `wait_s` seconds."""
         for partition in fetch.partitions:
             self._by_partition.setdefault(partition, {})[fetch] = None
-        fetch.timer = asyncio.get_running_loop().call_later(wait_s, self._finish, fetch)
+        fetch.timer = asyncio.get_running_loop().call_later(wait_s, self.finish, fetch)
 
     def wake(self, partition: Partition, new_bytes: int) -> None:
         """`new_bytes` became visible in a partition; 0: it is gone and its fetches must answer now."""
@@ -57,7 +57,7 @@ class DelayedFetches:
         if not waiting:
             return
         for fetch in [fetch for fetch in waiting if new_bytes == 0 or fetch.has_enough(new_bytes)]:
-            self._finish(fetch)
+            self.finish(fetch)
 
     def forget(self, fetch: ParkedFetch) -> None:
         """Its client is gone: no answer."""
@@ -77,9 +77,10 @@ class DelayedFetches:
         """Answer every parked fetch with what is there: the broker is stopping."""
         for waiting in list(self._by_partition.values()):
             for fetch in list(waiting):
-                self._finish(fetch)
+                self.finish(fetch)
 
-    def _finish(self, fetch: ParkedFetch) -> None:
+    def finish(self, fetch: ParkedFetch) -> None:
+        """Answer it with what is there."""
         if not fetch.is_over:
             self.forget(fetch)
             fetch.answer()

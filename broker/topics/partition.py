@@ -19,7 +19,7 @@ from ...protocol import batch as batches
 from ...protocol.batch import BatchHeader
 from ...protocol.errors import ErrorCode, RequestRefused
 from ...storage.config import LogConfig
-from ...storage.errors import OffsetOutOfRange, StorageError
+from ...storage.errors import LogOffline, OffsetOutOfRange, StorageError
 from ...storage.log import Fetched, Flush, Log
 from ..metrics import Metrics
 from .flusher import Flusher
@@ -75,7 +75,7 @@ class Partition:
         self._metrics = metrics
         self._staged: list[tuple[int, int, AppendWaiter]] = []
         self._durable_waiters: deque[tuple[int, AppendWaiter]] = deque()
-        self._bytes_written = self._bytes_flushing = self._bytes_visible = 0
+        self._bytes_staged = self._bytes_written = self._bytes_flushing = self._bytes_visible = 0
         self._flush_timer: asyncio.TimerHandle | None = None
 
     @property
@@ -122,6 +122,7 @@ class Partition:
             header = batches.read_header(records)
         base_offset = self.log.append(records, header, now_ms=now_ms)
         self._staged.append((self.log.end_offset, acks, waiter))
+        self._bytes_staged += header.size
         self._touched.touch(self)
         self.records_in += header.record_count
         self.batches_in += 1
@@ -131,7 +132,7 @@ class Partition:
     def write_out(self) -> None:
         """Write what is staged to the page cache; answers acks=1, and whoever staged it if that fails."""
         staged, self._staged = self._staged, []
-        size_before = self.log.size
+        bytes_staged, self._bytes_staged = self._bytes_staged, 0
         try:
             self.log.write_out()
         except StorageError as error:
@@ -140,7 +141,7 @@ class Partition:
             for _, _, waiter in staged:
                 waiter(error)
             return
-        self._bytes_written += self.log.size - size_before
+        self._bytes_written += bytes_staged
         for end_offset, acks, waiter in staged:
             if acks == ACKS_ALL:
                 self._durable_waiters.append((end_offset, waiter))
@@ -165,10 +166,15 @@ class Partition:
 
     def begin_flush(self) -> Flush | None:
         """What the next commit round has to sync."""
-        if self.deleted or self.log.offline:
+        if self.deleted:
             return None
         self._bytes_flushing = self._bytes_written
-        return self.log.begin_flush()
+        try:
+            return self.log.begin_flush()
+        except LogOffline as error:
+            # Something else has taken it offline since they were written: its durable mark, for one.
+            self._fail_waiters(error)
+            return None
 
     def flushed(self, flush: Flush) -> None:
         """The round ended well: the high watermark follows the disk."""

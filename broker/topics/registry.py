@@ -83,6 +83,8 @@ class Topics:
         self._by_id: dict[UUID, Topic] = {}
         self._waiting_for: dict[str, list[TopicWaiter]] = {}
         """Names under creation, and who waits for them."""
+        self._leaving: dict[str, list[Callable[[], None]]] = {}
+        """Names whose deleted logs are still being removed, and what waits for that."""
         self._touched: dict[Partition, None] = {}
 
     def __iter__(self) -> Iterator[Topic]:
@@ -233,7 +235,7 @@ class Topics:
             if error is not None:
                 self._creation_ended(name, error)
             else:
-                self._create_next(Topic(fact, config), partitions)
+                self._when_gone(name, lambda: self._create_next(Topic(fact, config), partitions))
 
         self._store.append([fact], durable)
         return fact.topic_id
@@ -261,7 +263,8 @@ class Topics:
                 partition.detach()
             self._metrics.forget_topic(topic.name)
             logger.info("topic deleted topic=%s id=%s", topic.name, topic.topic_id)
-            self._flusher.after_round(lambda: self._delete_next(list(topic.partitions)))
+            self._leaving[topic.name] = []
+            self._flusher.after_round(lambda: self._delete_next(topic.name, topic.partitions))
             waiter(topic)
 
         self._store.append([TopicDeleted(topic.topic_id)], durable)
@@ -284,7 +287,8 @@ class Topics:
         logger.error("topic could not be created topic=%s error=%s", topic.name, cause)
 
         def withdrawn(error: Exception | None) -> None:
-            self._delete_next(topic.partitions)
+            self._leaving[topic.name] = []
+            self._delete_next(topic.name, topic.partitions)
             self._creation_ended(topic.name, error or cause)
 
         self._store.append([TopicDeleted(topic.topic_id)], withdrawn)
@@ -293,8 +297,18 @@ class Topics:
         for waiter in self._waiting_for.pop(name):
             waiter(outcome)
 
-    def _delete_next(self, partitions: Sequence[Partition]) -> None:
+    def _when_gone(self, name: str, action: Callable[[], None]) -> None:
+        """Once no log of a deleted topic of that name is left; at once if none is."""
+        waiting = self._leaving.get(name)
+        if waiting is None:
+            action()
+        else:
+            waiting.append(action)
+
+    def _delete_next(self, name: str, partitions: Sequence[Partition]) -> None:
         if not partitions:
+            for action in self._leaving.pop(name):
+                action()
             return
         first, *others = partitions
         try:
@@ -302,8 +316,7 @@ class Topics:
         except StorageError as error:
             # The fact is durable: the next start deletes what is left.
             logger.warning("log not deleted yet topic=%s partition=%d error=%s", first.topic, first.index, error)
-        if others:
-            asyncio.get_running_loop().call_soon(self._flusher.after_round, lambda: self._delete_next(others))
+        asyncio.get_running_loop().call_soon(self._flusher.after_round, lambda: self._delete_next(name, others))
 
     def _open(self, topic: Topic, index: int) -> Log:
         log = self._directory.open_log(topic.name, index, topic.config, now_ms=self._environment.now_ms())

@@ -3,6 +3,7 @@
 import json
 import os
 import pty
+import signal
 import subprocess
 import sys
 
@@ -152,8 +153,8 @@ def test_what_is_not_there_cannot_be_removed(tidelog: Tidelog, stub: Stub) -> No
     assert (ended.code, ended.out) == (3, "orders removed\n")
 
 
-def on_a_terminal(stub: Stub, answer: bytes, *words: str) -> tuple[int, str]:
-    """Run a command on a terminal, and type when it asks."""
+def on_a_terminal(stub: Stub, answer: bytes | None, *words: str) -> tuple[int, str]:
+    """Run a command on a terminal, and type, or press Ctrl-C, when it asks."""
     master, terminal = pty.openpty()
     environment = {**os.environ, "TIDELOG_SERVER": stub.server, "TERM": "dumb"}
     command = [sys.executable, "-m", "tidelog", *words]
@@ -173,7 +174,10 @@ def on_a_terminal(stub: Stub, answer: bytes, *words: str) -> tuple[int, str]:
             shown += chunk
             if b"to go on" in shown and not asked:
                 asked = True
-                os.write(master, answer)
+                if answer is None:
+                    running.send_signal(signal.SIGINT)
+                else:
+                    os.write(master, answer)
         running.wait(30)
     os.close(master)
     return running.returncode, shown.decode()
@@ -181,10 +185,10 @@ def on_a_terminal(stub: Stub, answer: bytes, *words: str) -> tuple[int, str]:
 
 @pytest.mark.parametrize(
     ("answer", "code", "is_there"),
-    [(b"orders\n", 0, False), (b"yes\n", 1, True), (b"\n", 1, True), (b"\x03", 130, True)],
+    [(b"orders\n", 0, False), (b"yes\n", 1, True), (b"\n", 1, True), (None, 130, True)],
 )
 def test_on_a_terminal_the_name_must_be_typed(
-    tidelog: Tidelog, stub: Stub, answer: bytes, code: int, is_there: bool
+    tidelog: Tidelog, stub: Stub, answer: bytes | None, code: int, is_there: bool
 ) -> None:
     a_topic_with_records(tidelog, stub)
     ended, shown = on_a_terminal(stub, answer, "topic", "rm", "orders")

@@ -20,7 +20,7 @@ tidelog topic create orders -p 2
 seq 20 | tidelog produce orders -q
 cp -r "$DATA_DIR" tidelog-data
 """
-"""What the examples take for granted: a topic with records, and a data directory where the broker makes it by default."""
+"""What the examples take for granted: a topic with records, and a data directory where a broker makes it."""
 
 
 def pages(command: click.Command, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Command | Group]]:

@@ -123,5 +123,4 @@ def test_an_idempotent_producer_is_told_that_there_is_no_idempotence_yet(broker:
     """Half a promise would be worse: InitProducerId is not advertised, so the client says so itself."""
     producer = Producer({"bootstrap.servers": broker.server, "enable.idempotence": True, "log_level": 0})
     with pytest.raises(KafkaException, match="Idempotent producer not supported"):
-        for _ in range(int(PATIENCE_S)):
-            producer.poll(1)
+        producer.poll(PATIENCE_S)

@@ -171,7 +171,7 @@ def test_a_nullable_struct_has_a_marker_before_it() -> None:
 def test_tagged_fields_are_written_ascending_and_without_those_that_have_their_default() -> None:
     # kafka.md 1b.8
     assert encoded(Tagged(), 2) == b"\x00"
-    assert encoded(Tagged(many=[]), 2) == b"\x00"  # type: ignore[arg-type]
+    assert encoded(Tagged(many=[]), 2) == b"\x00"
     assert encoded(Tagged(many=("a",), first=1), 2) == b"\x02\x00\x04\x00\x00\x00\x01\x09\x03\x02\x02a"
 
 
@@ -268,7 +268,7 @@ def test_record_batches_are_passed_by_reference_in_both_directions() -> None:
 
 
 def test_any_sequence_may_stand_for_an_array() -> None:
-    listed = Sample(leaves=[Leaf()], numbers=[1, 2], names=["a"])  # type: ignore[arg-type]
+    listed = Sample(leaves=[Leaf()], numbers=[1, 2], names=["a"])
     assert encoded(listed, 3) == encoded(Sample(leaves=(Leaf(),), numbers=(1, 2), names=("a",)), 3)
 
 

@@ -6,7 +6,7 @@ import logging
 import pytest
 
 from support.disk import SimulatedDisk
-from support.environment import Machine, SimulatedEnvironment, network_of, simulate, wall_clock_ms
+from support.environment import Machine, PowerOff, SimulatedEnvironment, network_of, simulate, wall_clock_ms
 from support.history import FaultKind
 from support.loop import Dead, ProcessDied, SimLoop
 from tidelog.broker.environment import Environment
@@ -89,6 +89,22 @@ def test_the_power_fails_at_the_chosen_disk_call_and_ends_the_process() -> None:
         return calls
 
     assert {simulate(program, seed=seed) for seed in range(20)} == {4}
+
+
+def test_the_power_can_be_made_to_fail_in_a_sync() -> None:
+    async def program(loop: SimLoop) -> None:
+        machine = a_machine(loop)
+        file = opened(machine.boot())
+        machine.cut_power_at_call(2, in_sync=True)
+        file.append([b"x"])
+        file.sync()
+        for _ in range(10):
+            file.append([b"x"])
+        with pytest.raises(PowerOff):
+            file.sync()
+
+    for seed in range(10):
+        simulate(program, seed=seed)
 
 
 def test_the_power_may_fail_in_a_call_of_the_pool() -> None:

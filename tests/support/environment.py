@@ -28,7 +28,7 @@ T = TypeVar("T")
 
 WALL_CLOCK_AT_START_MS = 1_750_000_000_000
 SYNC_S_MAX = 0.002
-TIMED_CALLS = frozenset({"sync", "sync_directory"})
+SYNCS = frozenset({"sync", "sync_directory"})
 
 
 class PowerOff(Dead):
@@ -63,6 +63,7 @@ class Machine:
         """Told before it happens."""
         self._random = loop.random_for(f"machine {name}")
         self._calls_until_cut: int | None = None
+        self._cut_in_sync = False
 
     @property
     def is_up(self) -> bool:
@@ -92,9 +93,13 @@ class Machine:
             self.process.die(power_cut=True)
         self.disk.crash()
 
-    def cut_power_at_call(self, count: int | None) -> None:
-        """The power fails in the `count`-th disk call from now, before it or after it has done its work; None: not."""
+    def cut_power_at_call(self, count: int | None, *, in_sync: bool = False) -> None:
+        """The power fails in the `count`-th disk call from now, before or after its effect; None: not.
+
+        With `in_sync` only syncs count: there the promises are made.
+        """
         self._calls_until_cut = count
+        self._cut_in_sync = in_sync
 
     def disk_call(self, process: Process, name: str, call: Callable[[], T]) -> T:
         """A disk call of a process on this machine."""
@@ -102,9 +107,9 @@ class Machine:
             raise Dead(f"{process.name} is dead")
         self.disk_calls += 1
         self.loop.trace.add(self.loop.time(), "disk", name)
-        if name in TIMED_CALLS:
+        if name in SYNCS:
             self.loop.spend(SYNC_S_MAX * self._random.random() ** 3)
-        if self._calls_until_cut is None:
+        if self._calls_until_cut is None or (self._cut_in_sync and name not in SYNCS):
             return call()
         self._calls_until_cut -= 1
         if self._calls_until_cut > 0:

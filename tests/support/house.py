@@ -30,7 +30,7 @@ class Client:
 
     peer: str = "127.0.0.1:50000"
     listener: str = "127.0.0.1:9092"
-    advertised: Address = Address("dialled.example", 9092)
+    advertised: Address = field(default_factory=lambda: Address("dialled.example", 9092))
     closed_for: list[str] = field(default_factory=list)
 
     def close(self, reason: str) -> None:

@@ -148,6 +148,8 @@ class SimLoop(asyncio.SelectorEventLoop):
         self._clock_resolution = 0.0  # a timer is due at its time and no tick before
         self.seed = seed
         self.trace = trace or Trace()
+        self.pool_delay_s_max = POOL_DELAY_S_MAX
+        """How long a call of the pool may wait for its turn, and its answer for the loop's."""
         self.failures: list[dict[str, object]] = []
         """What the exception handler was told, except about the dead."""
         self.random = self.random_for("loop")
@@ -320,7 +322,7 @@ class SimLoop(asyncio.SelectorEventLoop):
         """There is none."""
 
     def _pool_delay(self) -> float:
-        return POOL_DELAY_S_MAX * self.random.random() ** 3
+        return self.pool_delay_s_max * self.random.random() ** 3
 
     @contextmanager
     def _on_a_thread(self) -> Iterator[None]:

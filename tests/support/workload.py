@@ -104,6 +104,7 @@ class World:
         self.machine = Machine(loop, SimulatedDisk(loop.seed))
         self.machine.on_fault = self._note_fault
         self.machine.unsynced = plan.unsynced
+        loop.pool_delay_s_max = self.random.choice((0.001, 0.003, 0.05))
         self.config = self._draw_config()
         self.topics = {name: self.random.randint(1, 3) for name in ("orders", "events")}
         """Name to partitions; these are never deleted."""
@@ -275,7 +276,10 @@ class World:
         return faults
 
     def _cut_power_soon(self) -> None:
-        self.machine.cut_power_at_call(self.random.randint(1, 40))
+        if self.random.random() < 0.5:
+            self.machine.cut_power_at_call(self.random.randint(1, 40))
+        else:
+            self.machine.cut_power_at_call(self.random.randint(1, 10), in_sync=True)
 
     def _kill_producer(self) -> None:
         alive = [process for process in self._producers.values() if not process.is_dead]

@@ -150,7 +150,13 @@ class Waiting:
         assert isinstance(result, Pending), "it was answered at once"
         self.pending: Pending[object] = result
         self.responses: list[FetchResponse] = []
-        result.attach(lambda response: self.responses.append(response))  # type: ignore[arg-type]
+        self.answered = asyncio.Event()
+        result.attach(self._answer)
+
+    def _answer(self, response: object) -> None:
+        assert isinstance(response, FetchResponse)
+        self.responses.append(response)
+        self.answered.set()
 
     def values(self) -> list[list[bytes | None]]:
         [response] = self.responses
@@ -173,8 +179,7 @@ async def test_a_fetch_that_waits_sees_only_what_is_durable(house: House) -> Non
     waiting = Waiting(house, a_fetch((0, 0), max_wait_ms=60_000))
     await house.produce("orders", a_batch(b"a"), acks=1)
     async with asyncio.timeout(20):
-        while not waiting.responses:
-            await asyncio.sleep(0)
+        await waiting.answered.wait()
     partition = house.server.topics.by_name("orders").partitions[0]  # type: ignore[union-attr]
     assert partition.log.recovery_point == 1
     assert waiting.values() == [[b"a"]]

@@ -1,0 +1,210 @@
+"""Group commit: one sync for all who wait, one log's failure its own (house rule 1.6)."""
+
+import asyncio
+import errno
+
+import pytest
+
+from support.bench import Append, Bench, on_the_bench, readable
+from tidelog.broker.errors import code_of
+from tidelog.broker.topics.flusher import Flusher
+from tidelog.protocol.errors import ErrorCode
+from tidelog.storage.errors import DiskFailed, LogOffline
+
+
+def answers(*appends: Append) -> list[list[Exception | None]]:
+    return [append.answers for append in appends]
+
+
+async def turn() -> None:
+    """One turn of the loop: the round that was scheduled begins."""
+    await asyncio.sleep(0)
+
+
+@on_the_bench
+async def test_one_round_serves_all_who_wait(bench: Bench) -> None:
+    partitions = [bench.partition("orders", index) for index in range(3)]
+    bench.disk.synced.clear()
+    appends = [bench.produce(partition) for _ in range(5) for partition in partitions]
+    assert answers(*appends) == [[]] * 15, "nobody is answered before the disk has it"
+    await bench.settle()
+    assert answers(*appends) == [[None]] * 15
+    assert [bench.disk.syncs_of(f"orders-{index}") for index in range(3)] == [1, 1, 1]
+    assert bench.environment.pooled == 1
+
+
+@on_the_bench
+async def test_what_is_written_during_a_round_waits_for_the_next(bench: Bench) -> None:
+    partition = bench.partition()
+    bench.disk.synced.clear()
+    first = bench.produce(partition)
+    await turn()
+    assert bench.environment.pooled == 1, "the round is under way"
+    second, third = bench.produce(partition), bench.produce(partition)
+    await bench.end_of_round()
+    assert answers(first, second, third) == [[None], [], []]
+    assert partition.high_watermark == 1
+    await bench.settle()
+    assert answers(first, second, third) == [[None], [None], [None]]
+    assert bench.disk.syncs_of("orders-0") == 2
+
+
+@on_the_bench
+async def test_a_round_leaves_out_what_has_nothing_to_sync(bench: Bench) -> None:
+    clean, dirty = bench.partition("clean"), bench.partition("dirty")
+    bench.disk.synced.clear()
+    bench.flusher.kick(clean)
+    await bench.settle()
+    assert (bench.disk.synced, bench.environment.pooled) == ([], 0)
+    bench.flusher.kick(clean)
+    bench.produce(dirty)
+    await bench.settle()
+    assert (bench.disk.syncs_of("clean-0"), bench.disk.syncs_of("dirty-0")) == (0, 1)
+
+
+@on_the_bench
+async def test_a_failed_sync_costs_one_log_and_its_waiters_only(bench: Bench) -> None:
+    before, failing, after = (bench.partition(name) for name in ("before", "failing", "after"))
+    kept = bench.produce(failing, b"kept")
+    await bench.settle()
+    bench.disk.fail_next("sync", errno.EIO, path="failing-0/")
+    lost = [bench.produce(failing), bench.produce(failing)]
+    others = [bench.produce(before), bench.produce(after)]
+    await bench.settle()
+    assert answers(kept, *others) == [[None], [None], [None]]
+    assert [code_of(append.error) for append in lost if append.error] == [ErrorCode.KAFKA_STORAGE_ERROR] * 2
+    assert [partition.log.offline for partition in (before, failing, after)] == [False, True, False]
+    assert bench.metrics.topic_errors == {("failing", "fsync"): 1}
+    assert readable(failing) == [b"kept"], "what was durable stays readable, and nothing else"
+    assert bench.produce(before).base_offset == 1
+
+
+@on_the_bench
+async def test_a_log_whose_sync_failed_is_never_synced_again(bench: Bench) -> None:
+    """The kernel may have dropped the pages: a second fsync would succeed and lie."""
+    partition = bench.partition()
+    bench.produce(partition)
+    bench.disk.fail_next("sync", path=".log")
+    await bench.settle()
+    bench.disk.synced.clear()
+    bench.flusher.kick(partition)
+    with pytest.raises(LogOffline):
+        bench.produce(partition)
+    await bench.settle()
+    partition.log.close()
+    assert bench.disk.synced == []
+
+
+@on_the_bench
+async def test_who_waits_for_a_log_that_went_offline_before_the_round_is_told(bench: Bench) -> None:
+    partition, other = bench.partition(), bench.partition("other")
+    bench.produce(partition)
+    await bench.settle()
+    waiting, sound = bench.produce(partition), bench.produce(other)
+    bench.disk.fail_next("write", path="durable-mark")
+    with pytest.raises(DiskFailed):
+        partition.log.write_mark()
+    await bench.settle()
+    assert isinstance(waiting.error, LogOffline)
+    assert sound.error is None
+
+
+@on_the_bench
+async def test_how_long_a_sync_takes_decides_where_it_is_done(bench: Bench) -> None:
+    bench.flusher = Flusher(bench.environment, bench.metrics, inline_max_s=0.001)
+    partition, other = bench.partition(), bench.partition("other")
+
+    async def goes_to_the_pool() -> bool:
+        before = bench.environment.pooled
+        bench.produce(partition)
+        await bench.settle()
+        return bench.environment.pooled > before
+
+    bench.disk.sync_s = 0.0006
+    assert await goes_to_the_pool(), "nothing has been measured yet"
+    assert [await goes_to_the_pool() for _ in range(10)] == [False] * 10
+    bench.produce(other)
+    assert await goes_to_the_pool(), "two of them would hold the loop up for longer than is allowed"
+    bench.disk.sync_s = 0.05
+    assert not await goes_to_the_pool(), "nobody can know"
+    assert [await goes_to_the_pool() for _ in range(10)] == [True] * 10
+    bench.disk.sync_s = 0.0001
+    assert [await goes_to_the_pool() for _ in range(40)][-1] is False
+
+
+@on_the_bench
+async def test_an_inline_round_is_over_within_one_turn(bench: Bench) -> None:
+    bench.flusher = Flusher(bench.environment, bench.metrics, inline_max_s=1.0)
+    partition = bench.partition()
+    bench.produce(partition)
+    await bench.settle()
+    append = bench.produce(partition)
+    await turn()
+    assert append.answers == [None]
+    assert bench.flusher.is_idle
+    assert bench.environment.pooled == 1
+
+
+@on_the_bench
+async def test_a_sync_that_fails_inline_is_as_final(bench: Bench) -> None:
+    bench.flusher = Flusher(bench.environment, bench.metrics, inline_max_s=1.0)
+    partition, other = bench.partition(), bench.partition("other")
+    bench.produce(partition)
+    await bench.settle()
+    bench.disk.fail_next("sync", path="orders-0/")
+    failed, sound = bench.produce(partition), bench.produce(other)
+    await bench.settle()
+    assert isinstance(failed.error, DiskFailed)
+    assert sound.error is None
+    assert partition.log.offline
+
+
+@on_the_bench
+async def test_drain_waits_for_all_that_was_kicked_and_is_kicked_meanwhile(bench: Bench) -> None:
+    first, second = bench.partition(), bench.partition("other")
+    await bench.settle()
+    assert bench.flusher.is_idle
+    later: list[Append] = []
+    one = bench.produce(first)
+    await turn()
+    bench.flusher.after_round(lambda: later.append(bench.produce(second)))
+    await bench.settle()
+    assert bench.flusher.is_idle
+    assert answers(one, *later) == [[None], [None]]
+
+
+@on_the_bench
+async def test_drain_ends_when_syncs_fail(bench: Bench) -> None:
+    append = bench.produce(bench.partition())
+    bench.disk.fail_next("sync", path="orders-0/")
+    await bench.settle()
+    assert isinstance(append.error, DiskFailed)
+    assert bench.flusher.is_idle
+
+
+@on_the_bench
+async def test_what_must_not_happen_during_a_sync_waits_for_its_end(bench: Bench) -> None:
+    """Deleting a log, for one."""
+    partition = bench.partition()
+    done: list[str] = []
+    bench.flusher.after_round(lambda: done.append("idle"))
+    assert done == ["idle"], "nothing is under way"
+    append = bench.produce(partition)
+    bench.flusher.after_round(lambda: done.append("kicked"))
+    assert done == ["idle", "kicked"], "a round that has not begun takes no files yet"
+    await turn()
+    bench.flusher.after_round(lambda: done.append(f"after {append.answers}"))
+    assert len(done) == 2
+    await bench.settle()
+    assert done == ["idle", "kicked", "after [None]"]
+
+
+@on_the_bench
+async def test_every_sync_is_measured(bench: Bench) -> None:
+    partitions = [bench.partition("orders", index) for index in range(3)]
+    bench.disk.sync_s = 0.02
+    for partition in partitions:
+        bench.produce(partition)
+    await bench.settle()
+    assert sum(bench.metrics.fsync.counts) == 3
+    assert bench.metrics.fsync.sum == pytest.approx(0.06)
