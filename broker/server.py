@@ -12,7 +12,7 @@ from .. import __version__
 from ..storage.config import LogConfig
 from ..storage.errors import StorageError
 from ..storage.log import Log
-from ..storage.log_directory import LogDirectory
+from ..storage.log_directory import FILES_OF_A_SEGMENT, LogDirectory
 from .config import BrokerConfig, HttpAddress, join_address
 from .environment import Environment
 from .housekeeping import Housekeeping
@@ -130,7 +130,11 @@ class Server:
         environment, config = self._environment, self._config
         now_ms = environment.now_ms()
         directory = LogDirectory.open(
-            environment.disk(config.data_dir), cluster_id=self._new_cluster_id, now_ms=now_ms, node_id=config.node_id
+            environment.disk(config.data_dir),
+            cluster_id=self._new_cluster_id,
+            now_ms=now_ms,
+            node_id=config.node_id,
+            open_segments_max=config.open_files_max // FILES_OF_A_SEGMENT,
         )
         self._directory = directory
         if any(name.topic == METADATA_TOPIC for name in directory.logs()):

@@ -9,6 +9,7 @@ import errno
 import gc
 import logging
 import os
+import resource
 import signal
 import sys
 import time
@@ -106,6 +107,7 @@ class StopSignal:
 
 async def _serve(config: BrokerConfig) -> None:
     """Start, say so, wait for a signal, stop."""
+    _allow_many_files()
     server = Server(config, RealEnvironment())
     stop = StopSignal(os._exit)
     loop = asyncio.get_running_loop()
@@ -128,6 +130,13 @@ async def _serve(config: BrokerConfig) -> None:
         logger.info("stopping")
     finally:
         await server.stop()
+
+
+def _allow_many_files() -> None:
+    """Raise the soft limit on descriptors to the hard one: logs and connections each take some."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:

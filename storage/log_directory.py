@@ -62,8 +62,10 @@ CREATE_SUFFIX: Final = "-create"
 NAME_SIZE_MAX: Final = 255
 """Of a file name, on every filesystem in use."""
 
+FILES_OF_A_SEGMENT: Final = 3
+"""Descriptors of a sealed segment that is open; an active one takes up to five."""
 OPEN_SEGMENTS_MAX: Final = 256
-"""Sealed segments whose files are open at once, three descriptors each. An active one takes up to five."""
+"""Sealed segments whose files are open at once."""
 
 _LOG_DIRECTORY = re.compile(r"([a-zA-Z0-9._-]{1,249})-(\d{1,10})")
 

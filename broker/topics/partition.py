@@ -17,7 +17,7 @@ from uuid import UUID
 
 from ...protocol import batch as batches
 from ...protocol.batch import BatchHeader
-from ...protocol.errors import ErrorCode, RequestRefused
+from ...protocol.errors import CorruptBatch, ErrorCode, RequestRefused
 from ...storage.config import LogConfig
 from ...storage.errors import LogOffline, OffsetOutOfRange, StorageError
 from ...storage.log import Fetched, Flush, Log
@@ -76,6 +76,7 @@ class Partition:
         self._staged: list[tuple[int, int, AppendWaiter]] = []
         self._durable_waiters: deque[tuple[int, AppendWaiter]] = deque()
         self._bytes_staged = self._bytes_written = self._bytes_flushing = self._bytes_visible = 0
+        self._segments_seen = log.segment_count
         self._flush_timer: asyncio.TimerHandle | None = None
 
     @property
@@ -114,7 +115,11 @@ class Partition:
         """
         self._check_live()
         config = self.log.config
-        header = check_produced(records, config)
+        try:
+            header = check_produced(records, config)
+        except CorruptBatch:
+            self._metrics.crc_errors += 1
+            raise
         append_time_ms = -1
         if config.message_timestamp_type == "LogAppendTime":
             append_time_ms = now_ms
@@ -142,6 +147,8 @@ class Partition:
                 waiter(error)
             return
         self._bytes_written += bytes_staged
+        self._metrics.segments_rolled += self.log.segment_count - self._segments_seen
+        self._segments_seen = self.log.segment_count
         for end_offset, acks, waiter in staged:
             if acks == ACKS_ALL:
                 self._durable_waiters.append((end_offset, waiter))

@@ -80,6 +80,11 @@ async def until(condition: Callable[[], object]) -> None:
             await asyncio.sleep(0)
 
 
+def connections(house: House) -> int:
+    """Open ones."""
+    return sum(house.server.metrics.connections_active.values())
+
+
 async def told(caller: Caller) -> str:
     """The address that Metadata and DescribeCluster give to this client."""
     metadata = await caller.ask(MetadataRequest(topics=None))
@@ -177,11 +182,11 @@ async def test_more_connections_than_allowed_are_turned_away_and_place_is_made_b
             assert "max.connections" in line
             assert isinstance(await first.ask(WHO), ApiVersionsResponse)
             first.writer.close()
-            await until(lambda: sum(metrics.connections_active.values()) == 1)
+            await until(lambda: connections(house) == 1)
             async with a_caller(house) as third:
                 assert isinstance(await third.ask(WHO), ApiVersionsResponse)
                 assert sorted(metrics.connections_active.values()) == [1, 1]
-        await until(lambda: sum(metrics.connections_active.values()) == 0)
+        await until(lambda: connections(house) == 0)
         assert metrics.connections_opened == 3
 
 
@@ -209,7 +214,7 @@ async def test_a_silent_connection_that_takes_nothing_is_ended_all_the_same(tmp_
         async with a_caller(house) as deaf:
             await clog(house, deaf)
             await until(lambda: house.server.metrics.connections_closed == {"idle": 1})
-            assert sum(house.server.metrics.connections_active.values()) == 0
+            assert connections(house) == 0
 
 
 async def test_a_fetch_waits_no_longer_than_a_connection_may_be_idle(tmp_path: Path) -> None:
@@ -278,7 +283,7 @@ async def clog(house: House, deaf: Caller) -> None:
     deaf.writer.transport.pause_reading()  # type: ignore[attr-defined]
     for _ in range(20):
         deaf.send(a_long_poll())
-    measures = house.server.metrics.api(ApiKey.FETCH)
+    measures, connected = house.server.metrics.api(ApiKey.FETCH), connections(house)
     answered = -1
     while answered < measures.requests[0]:
         answered = measures.requests[0]
@@ -286,7 +291,7 @@ async def clog(house: House, deaf: Caller) -> None:
             for _ in range(20):
                 assert isinstance(await modest.ask(WHO), ApiVersionsResponse)
     assert 0 < answered < 20
-    await until(lambda: sum(house.server.metrics.connections_active.values()) == 1)
+    await until(lambda: connections(house) == connected)
     house.server.metrics.connections_closed.clear()
 
 
@@ -301,7 +306,7 @@ async def test_a_connection_that_comes_as_the_listener_stops_does_not_hold_it_up
                 await asyncio.sleep(0)
             async with asyncio.timeout(4):
                 await house.server.stop()
-            await until(lambda: sum(house.server.metrics.connections_active.values()) == 0)
+            await until(lambda: connections(house) == 0)
 
 
 async def test_who_does_not_take_his_answers_is_cut_off_at_the_deadline(tmp_path: Path) -> None:
