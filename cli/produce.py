@@ -43,6 +43,8 @@ class Job:
     read_count: int = 0
     sent_count: int = 0
     """Records handed to the client: fewer than were read where blank lines were skipped."""
+    report: str = ""
+    """The summary line, once everything is sent."""
     problem: str = ""
     """Why the input ended early."""
     advance: Callable[[int], None] | None = None
@@ -106,10 +108,19 @@ def produce(
         delivery_timeout=max(DELIVERY_TIMEOUT_MIN, settings.timeout),
         quiet=quiet,
     )
-    if value is not None:
-        one = Draft(value=value.encode())
-        run(settings, lambda client: _send(client, job, _one(one, job)))
-        return
+    try:
+        if value is not None:
+            one = Draft(value=value.encode())
+            run(settings, lambda client: _send(client, job, _one(one, job)))
+        else:
+            _produce_stream(settings, job, path)
+    finally:
+        # Not before the progress bar is gone, which takes the lines around it along.
+        if job.report and not quiet:
+            click.echo(job.report, err=True)
+
+
+def _produce_stream(settings: Settings, job: Job, path: Path | None) -> None:
     with ExitStack() as open_things:
         stream = sys.stdin.buffer if path is None else open_things.enter_context(path.open("rb"))
         open_things.enter_context(_progress(job, size_of(stream)))
@@ -136,8 +147,8 @@ async def _send(client: Client, job: Job, drafts: AsyncIterator[Draft]) -> None:
         failure = failure_of(error) if isinstance(error, TidelogError) else CommandFailed(Code.BAD_RECORD, str(error))
         # The producer counts what it gave up; a record that it would not even take is not among them.
         raise _partly(failure, job.sent_count - max(1, producer.failed)) from error
-    if not job.quiet and (summary.count or not job.problem):
-        click.echo(describe(summary, loop.time() - began), err=True)
+    if summary.count or not job.problem:
+        job.report = describe(summary, loop.time() - began)
     if job.problem:
         raise _partly(CommandFailed(Code.BAD_RECORD, job.problem), summary.count)
 

@@ -86,6 +86,7 @@ class Topics:
         self._leaving: dict[str, list[Callable[[], None]]] = {}
         """Names whose deleted logs are still being removed, and what waits for that."""
         self._touched: dict[Partition, None] = {}
+        self._is_closed = False
 
     def __iter__(self) -> Iterator[Topic]:
         """All topics, in order of creation."""
@@ -180,7 +181,8 @@ class Topics:
         await self._flusher.drain()
 
     def close(self) -> None:
-        """Close every log; nothing may be appended any more."""
+        """Close every log; nothing may be appended any more. The next start ends what is half created or deleted."""
+        self._is_closed = True
         for topic in self:
             for partition in topic.partitions:
                 try:
@@ -271,6 +273,8 @@ class Topics:
 
     def _create_next(self, topic: Topic, partitions: int) -> None:
         # One log a turn of the loop: each costs a few fsyncs, and a hundred of them must not stall everybody else.
+        if self._is_closed:
+            return
         try:
             self._add_partition(topic, len(topic.partitions), self._create(topic, len(topic.partitions)))
         except StorageError as error:
@@ -306,6 +310,8 @@ class Topics:
             waiting.append(action)
 
     def _delete_next(self, name: str, partitions: Sequence[Partition]) -> None:
+        if self._is_closed:
+            return
         if not partitions:
             for action in self._leaving.pop(name):
                 action()

@@ -26,7 +26,8 @@ from tidelog.storage.errors import DirectoryLocked, UnknownFormat
 from tidelog.storage.log_directory import CLEAN_SHUTDOWN
 
 ADDRESS = "127.0.0.1:9092"
-FETCH_VERSION = 12
+BY_NAME = 12
+"""The last version in which Produce and Fetch name topics."""
 
 
 @asynccontextmanager
@@ -52,7 +53,9 @@ def a_fetch(*, max_wait_ms: int = 60_000, min_bytes: int = 1, offset: int = 0) -
 
 def a_produce(value: bytes = b"value", *, acks: int = -1) -> ProduceRequest:
     data = PartitionProduceData(index=0, records=a_batch([value]))
-    return ProduceRequest(acks=acks, timeout_ms=1000, topic_data=(TopicProduceData(name="orders", partition_data=(data,)),))
+    return ProduceRequest(
+        acks=acks, timeout_ms=1000, topic_data=(TopicProduceData(name="orders", partition_data=(data,)),)
+    )
 
 
 async def brokers_told(address: str) -> list[tuple[str, int]]:
@@ -80,12 +83,11 @@ async def test_a_port_of_zero_is_any_free_one_and_it_is_said_which(tmp_path: Pat
 
 async def test_each_listener_tells_its_own_clients_what_to_dial(tmp_path: Path) -> None:
     """House rule 1.11: the advertised address where there is one, else what the client dialled."""
-    listeners = "listeners=127.0.0.1:0,127.0.0.1:0@kafka.example:19092,127.0.0.1:0@kafka.example"
+    listeners = "listeners=127.0.0.1:0,127.0.0.1:0@kafka.example:19092"
     async with a_house(tmp_path / "data", listeners) as house:
-        plain, advertised, translated = house.server.addresses
+        plain, advertised = house.server.addresses
         assert await brokers_told(plain) == [("127.0.0.1", int(plain.split(":")[1]))]
         assert await brokers_told(advertised) == [("kafka.example", 19092)]
-        assert await brokers_told(translated) == [("kafka.example", int(translated.split(":")[1]))]
 
 
 async def test_a_directory_that_another_broker_has_is_refused(tmp_path: Path) -> None:
@@ -109,7 +111,7 @@ async def test_a_start_that_fails_lets_go_of_everything(tmp_path: Path, what: st
         setting = f"listeners={free},127.0.0.1:{taken}" if what == "second listener" else f"listeners={free}"
         http = [f"http.listen=127.0.0.1:{taken}"] if what == "http" else []
         failing = Server(a_config(tmp_path / "data", setting, *http), RealEnvironment())
-        with pytest.raises(OSError, match="(?i)address already in use"):
+        with pytest.raises(OSError, match=r"(?i)address already in use"):
             await failing.start()
         assert failing.not_ready_because() == ["starting"]
         await failing.stop()
@@ -124,7 +126,7 @@ async def test_a_directory_of_somebody_else_is_refused_and_left_as_it_was(tmp_pa
     with pytest.raises(UnknownFormat):
         await server.start()
     await server.stop()
-    assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
+    assert RealEnvironment().disk(str(tmp_path)).list("") == ["thesis.txt"]
 
 
 @on_the_bench
@@ -164,8 +166,8 @@ async def test_it_says_whether_clients_should_come(bench: Bench) -> None:
     assert (server.live(), server.not_ready_because()) == (True, [])
     await house.create("orders")
     async with a_caller(ADDRESS) as caller:
-        await caller.send(a_produce())
-        bench.disk.sync_s = 0.1
+        bench.loop.pool_delay_s_max = 2.0
+        await caller.send(a_produce(), BY_NAME)
         await asyncio.sleep(0.05)
         stopping = asyncio.ensure_future(server.stop())
         await asyncio.sleep(0)
@@ -184,23 +186,25 @@ async def test_a_stop_answers_who_waits_and_closes_their_connections(bench: Benc
     began = bench.loop.time()
     async with a_caller(ADDRESS) as reader, a_caller(ADDRESS) as writer, a_caller(ADDRESS) as idle:
         await idle.ask(MetadataRequest(topics=()))
-        await reader.send(a_fetch(min_bytes=1 << 20), FETCH_VERSION)
+        await reader.send(a_fetch(min_bytes=1 << 20), BY_NAME)
         await asyncio.sleep(0.1)
         assert len(house.server.services.delayed_fetches) == 1
         partition = partition_of(house)
-        bench.disk.sync_s = 0.5
+        bench.loop.pool_delay_s_max = 2.0
         for number in range(3):
-            await writer.send(a_produce(b"value %d" % number))
-        while partition.log.written_offset < 3:  # noqa: ASYNC110 - virtual time
-            await asyncio.sleep(0.001)
-        assert partition.high_watermark < 3, "some are in flight"
+            await writer.send(a_produce(b"value %d" % number), BY_NAME)
+        await asyncio.sleep(0.05)
+        assert (partition.log.written_offset, partition.high_watermark) == (3, 0), "they are in flight"
         await house.server.stop()
         fetched = await reader.receive()
         produced = [await writer.receive() for _ in range(3)]
         assert isinstance(fetched, FetchResponse)
         assert fetched.responses[0].partitions[0].error_code == 0
         assert [
-            (answer.responses[0].partition_responses[0].error_code, answer.responses[0].partition_responses[0].base_offset)
+            (
+                answer.responses[0].partition_responses[0].error_code,
+                answer.responses[0].partition_responses[0].base_offset,
+            )
             for answer in produced
             if isinstance(answer, ProduceResponse)
         ] == [(0, 0), (0, 1), (0, 2)]
@@ -227,7 +231,7 @@ async def test_who_does_not_take_his_answer_is_cut_off_at_the_deadline(bench: Be
 
     transport, _ = await bench.loop.create_connection(Deaf, "127.0.0.1", 9092)
     deaf = Caller(asyncio.StreamReader(), FrameWriter(transport))  # type: ignore[arg-type]
-    await deaf.send(a_fetch(), FETCH_VERSION)
+    await deaf.send(a_fetch(), BY_NAME)
     await asyncio.sleep(1)
     began = bench.loop.time()
     await house.server.stop()
@@ -365,7 +369,7 @@ async def test_a_broker_leaves_nothing_running(bench: Bench) -> None:
     await house.create("orders")
     await house.produce("orders", a_batch())
     async with a_caller(ADDRESS) as caller:
-        await caller.send(a_fetch(offset=1), FETCH_VERSION)
+        await caller.send(a_fetch(offset=1), BY_NAME)
         await asyncio.sleep(0.1)
         await house.server.stop()
     await asyncio.sleep(5)

@@ -2,13 +2,14 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from support.command_line import Ended, Stub, Tidelog
+from support.command_line import Ended, Stub, Tidelog, run_on_a_terminal
 from support.fake_broker import Fault
 from tidelog.protocol.apis import ApiKey
 from tidelog.protocol.errors import ErrorCode
@@ -154,6 +155,15 @@ def test_without_acks_nobody_is_waited_for(tidelog: Tidelog, stub: Stub) -> None
 
 def test_a_partition_that_is_not_there_is_five(tidelog: Tidelog, stub: Stub) -> None:
     assert tidelog("produce", "t", "-p", "9", given=b"a\n", server=stub.server).code == 5
+
+
+def test_on_a_terminal_a_bar_shows_the_progress_and_only_the_summary_stays(stub: Stub, tmp_path: Path) -> None:
+    path = tmp_path / "lines"
+    path.write_bytes(b"line\n" * 200_000)
+    code, shown = run_on_a_terminal(stub, None, "produce", "t", "--file", str(path))
+    assert code == 0
+    assert "1.0/1.0 MB" in shown
+    assert re.search(r"\x1b\[2K200,000 records · .*\s*$", shown), shown
 
 
 def test_a_record_goes_out_when_it_comes_in_and_not_when_the_pipe_ends(tidelog: Tidelog, stub: Stub) -> None:

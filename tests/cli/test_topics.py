@@ -1,15 +1,10 @@
 """Topics: listed, described, created, removed."""
 
 import json
-import os
-import pty
-import signal
-import subprocess
-import sys
 
 import pytest
 
-from support.command_line import Stub, Tidelog
+from support.command_line import Stub, Tidelog, run_on_a_terminal
 from support.fake_broker import Fault
 from tidelog.protocol.apis import ApiKey
 from tidelog.protocol.errors import ErrorCode
@@ -153,36 +148,6 @@ def test_what_is_not_there_cannot_be_removed(tidelog: Tidelog, stub: Stub) -> No
     assert (ended.code, ended.out) == (3, "orders removed\n")
 
 
-def on_a_terminal(stub: Stub, answer: bytes | None, *words: str) -> tuple[int, str]:
-    """Run a command on a terminal, and type, or press Ctrl-C, when it asks."""
-    master, terminal = pty.openpty()
-    environment = {**os.environ, "TIDELOG_SERVER": stub.server, "TERM": "dumb"}
-    command = [sys.executable, "-m", "tidelog", *words]
-    with subprocess.Popen(
-        command, stdin=terminal, stdout=terminal, stderr=terminal, env=environment, start_new_session=True
-    ) as running:
-        os.close(terminal)
-        shown = b""
-        asked = False
-        while True:
-            try:
-                chunk = os.read(master, 4096)
-            except OSError:
-                break
-            if not chunk:
-                break
-            shown += chunk
-            if b"to go on" in shown and not asked:
-                asked = True
-                if answer is None:
-                    running.send_signal(signal.SIGINT)
-                else:
-                    os.write(master, answer)
-        running.wait(30)
-    os.close(master)
-    return running.returncode, shown.decode()
-
-
 @pytest.mark.parametrize(
     ("answer", "code", "is_there"),
     [(b"orders\n", 0, False), (b"yes\n", 1, True), (b"\n", 1, True), (None, 130, True)],
@@ -191,7 +156,7 @@ def test_on_a_terminal_the_name_must_be_typed(
     tidelog: Tidelog, stub: Stub, answer: bytes | None, code: int, is_there: bool
 ) -> None:
     a_topic_with_records(tidelog, stub)
-    ended, shown = on_a_terminal(stub, answer, "topic", "rm", "orders")
+    ended, shown = run_on_a_terminal(stub, answer, "topic", "rm", "orders")
     assert ended == code, shown
     assert "This removes orders" in shown
     assert ("orders" in stub.cluster.topics) == is_there

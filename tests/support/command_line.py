@@ -1,9 +1,13 @@
 """The command line in the test's own process, and a broker that is only a double of the network's other end."""
 
 import asyncio
+import os
+import pty
+import signal
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from threading import Event, Thread
 
@@ -67,3 +71,41 @@ def listening_stub() -> Iterator[Stub]:
         loop.call_soon_threadsafe(stopping.set)
         thread.join()
         loop.close()
+
+
+def press_ctrl_c(running: subprocess.Popen[bytes]) -> None:
+    """Until it ends: a signal between Python's look for one and its read of the terminal waits for the next key."""
+    while running.poll() is None:
+        running.send_signal(signal.SIGINT)
+        with suppress(subprocess.TimeoutExpired):
+            running.wait(0.1)
+
+
+def run_on_a_terminal(stub: Stub, answer: bytes | None, *words: str) -> tuple[int, str]:
+    """Run a command on a terminal, and type, or press Ctrl-C, when it asks; its exit code and what was to be seen."""
+    master, terminal = pty.openpty()
+    environment = {**os.environ, "TIDELOG_SERVER": stub.server, "TERM": "xterm"}
+    command = [sys.executable, "-m", "tidelog", *words]
+    with subprocess.Popen(
+        command, stdin=terminal, stdout=terminal, stderr=terminal, env=environment, start_new_session=True
+    ) as running:
+        os.close(terminal)
+        shown = b""
+        asked = False
+        while True:
+            try:
+                chunk = os.read(master, 4096)
+            except OSError:
+                break
+            if not chunk:
+                break
+            shown += chunk
+            if b"to go on" in shown and not asked:
+                asked = True
+                if answer is None:
+                    press_ctrl_c(running)
+                else:
+                    os.write(master, answer)
+        running.wait(30)
+    os.close(master)
+    return running.returncode, shown.decode()

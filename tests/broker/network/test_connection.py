@@ -129,13 +129,14 @@ async def a_peer(house: House, wire: Wire = KAFKA, *, receive_size: int | None =
 async def until(condition: Callable[[], object]) -> None:
     """Let the loop turn until it is so."""
     async with asyncio.timeout(PATIENCE_S):
-        while not condition():
+        while not condition():  # noqa: ASYNC110 - a product that sets events for tests would not be the product
             await asyncio.sleep(0)
 
 
-def a_produce(*values: bytes, acks: int = -1, **header: int) -> ProduceRequest:
-    """One batch to `orders`; header fields of the batch may be spoilt."""
-    batch = build_batch(((None, value, (), 1_700_000_000_000) for value in values or (b"value",)), **header)
+def a_produce(*values: bytes, acks: int = -1, producer_id: int = -1) -> ProduceRequest:
+    """One batch to `orders`; with a producer id it is refused."""
+    records = ((None, value, (), 1_700_000_000_000) for value in values or (b"value",))
+    batch = build_batch(records, producer_id=producer_id)
     partition = PartitionProduceData(index=0, records=memoryview(batch))
     return ProduceRequest(
         acks=acks, timeout_ms=1000, topic_data=(TopicProduceData(name="orders", partition_data=(partition,)),)
@@ -508,7 +509,7 @@ async def test_a_crash_costs_its_connection_and_one_traceback(
     def crash(*_: object) -> object:
         raise ZeroDivisionError("a defect")
 
-    monkeypatch.setitem(HANDLERS, ApiKey.METADATA, crash)  # type: ignore[arg-type]
+    monkeypatch.setitem(HANDLERS, ApiKey.METADATA, crash)
     async with a_peer(house, wire) as unlucky, a_peer(house, wire) as bystander:
         await unlucky.send(a_produce(), ORDERS, WHO)
         assert base_offset(await unlucky.answer()) == 0
