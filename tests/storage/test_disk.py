@@ -5,6 +5,7 @@ import os
 import random
 import resource
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -172,37 +173,44 @@ def real(tmp_path: Path) -> RealDisk:
     return RealDisk(str(tmp_path))
 
 
-@pytest.fixture
+@contextmanager
 def files_end_at_10000() -> Iterator[None]:
-    """The kernel writes up to there, then refuses: a short write, as on a disk that fills up."""
+    """The kernel writes up to there, then refuses: a short write, as on a disk that fills up.
+
+    Within a test's body only: the limit is the process's, and the test runner's own output may be a long file.
+    """
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, before[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
-def test_an_append_that_was_cut_short_leaves_no_byte_behind(real: RealDisk, files_end_at_10000: None) -> None:
+def test_an_append_that_was_cut_short_leaves_no_byte_behind(real: RealDisk) -> None:
     """A6, A7."""
-    file = real.open("a", create=True)
-    file.append([b"a" * 6000])
-    with pytest.raises(DiskFailed):
-        file.append([b"b" * 3000, b"c" * 3000])
-    assert (file.size, real.size("a")) == (6000, 6000)
-    assert file.append([b"d" * 100]) == 6000
-    assert contents(file) == b"a" * 6000 + b"d" * 100
-    with pytest.raises(DiskFailed):
-        file.write(9990, b"e" * 100)
+    with files_end_at_10000():
+        file = real.open("a", create=True)
+        file.append([b"a" * 6000])
+        with pytest.raises(DiskFailed):
+            file.append([b"b" * 3000, b"c" * 3000])
+        assert (file.size, real.size("a")) == (6000, 6000)
+        assert file.append([b"d" * 100]) == 6000
+        assert contents(file) == b"a" * 6000 + b"d" * 100
+        with pytest.raises(DiskFailed):
+            file.write(9990, b"e" * 100)
 
 
-def test_a_map_that_finds_no_space_stays_as_it_was(real: RealDisk, files_end_at_10000: None) -> None:
-    mapped = real.map("m", 4096)
-    mapped.buffer[:3] = b"abc"
-    with pytest.raises(DiskFailed):
-        mapped.resize(20_000)
-    assert (mapped.size, real.size("m"), bytes(mapped.buffer[:4])) == (4096, 4096, b"abc\0")
-    mapped.close()
-    with pytest.raises(DiskFailed):
-        real.map("n", 20_000)
+def test_a_map_that_finds_no_space_stays_as_it_was(real: RealDisk) -> None:
+    with files_end_at_10000():
+        mapped = real.map("m", 4096)
+        mapped.buffer[:3] = b"abc"
+        with pytest.raises(DiskFailed):
+            mapped.resize(20_000)
+        assert (mapped.size, real.size("m"), bytes(mapped.buffer[:4])) == (4096, 4096, b"abc\0")
+        mapped.close()
+        with pytest.raises(DiskFailed):
+            real.map("n", 20_000)
 
 
 def test_no_space_is_told_from_other_failures() -> None:

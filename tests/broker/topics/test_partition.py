@@ -373,14 +373,18 @@ async def test_a_sync_that_ends_after_the_deletion_shows_nothing_to_anybody(benc
     assert partition.high_watermark == 0
 
 
-@on_the_bench
-async def test_a_deleted_partition_is_not_flushed_later(bench: Bench) -> None:
-    partition = bench.partition(**CACHING)
-    bench.produce(partition)
-    bench.disk.synced.clear()
-    partition.detach()
-    await asyncio.sleep(10)
-    assert bench.disk.synced == []
+@pytest.mark.parametrize("settings", [CACHING, {}])
+def test_a_deleted_partition_is_not_flushed_any_more(settings: dict[str, str]) -> None:
+    @on_the_bench
+    async def play(bench: Bench) -> None:
+        partition = bench.partition(**settings)
+        bench.produce(partition)
+        bench.disk.synced.clear()
+        partition.detach()
+        await asyncio.sleep(10)
+        assert bench.disk.synced == []
+
+    play()
 
 
 @on_the_bench
