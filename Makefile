@@ -56,8 +56,8 @@ help: ## Show this list
 
 # -- what the targets above are made of --
 
-# Not in `make check`: they start processes, install packages, or need Debian's tools.
-SLOWER := tests/compat tests/crash tests/test_compose.py tests/test_packaging.py tests/test_readme.py
+# Not in `make check`: they start processes, install packages, need Debian's tools, or play many worlds.
+SLOWER := tests/compat tests/crash tests/simulation/test_broker.py tests/test_compose.py tests/test_packaging.py tests/test_readme.py
 
 # The stamps: installed again only when pyproject.toml has changed.
 $(VENV)/.installed: pyproject.toml

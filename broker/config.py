@@ -204,7 +204,7 @@ class BrokerConfig:
         at_least(1024, INT_MAX),
     )
     max_connections: int = setting(
-        "max.connections", INT_MAX, "Connections of one listener at a time; more are closed.", at_least(1, INT_MAX)
+        "max.connections", INT_MAX, "Connections at a time, over all listeners; more are closed.", at_least(1, INT_MAX)
     )
     connections_max_idle_ms: int = setting(
         "connections.max.idle.ms", 600_000, "A connection is closed when nothing was asked for this long.", at_least(1)

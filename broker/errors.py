@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from ..protocol.errors import CorruptBatch, DecompressionFailed, ErrorCode, InflatedTooLarge, RequestRefused
-from ..storage.errors import CorruptLog, DiskFailed, LogOffline, OffsetOutOfRange
+from ..storage.errors import CorruptLog, DiskFailed, LogExists, LogOffline, OffsetOutOfRange
 
 CODES: Mapping[type[Exception], ErrorCode] = {
     CorruptBatch: ErrorCode.CORRUPT_MESSAGE,
@@ -11,6 +11,7 @@ CODES: Mapping[type[Exception], ErrorCode] = {
     InflatedTooLarge: ErrorCode.CORRUPT_MESSAGE,
     OffsetOutOfRange: ErrorCode.OFFSET_OUT_OF_RANGE,
     CorruptLog: ErrorCode.KAFKA_STORAGE_ERROR,
+    LogExists: ErrorCode.KAFKA_STORAGE_ERROR,
     LogOffline: ErrorCode.KAFKA_STORAGE_ERROR,
     DiskFailed: ErrorCode.KAFKA_STORAGE_ERROR,
 }

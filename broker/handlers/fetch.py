@@ -17,6 +17,7 @@ from ...protocol.messages.fetch import (
     FetchTopic,
     PartitionData,
 )
+from ...protocol.primitives import ZERO_UUID
 from ..errors import ANSWERABLE, code_of
 from ..request import Pending, RequestContext
 from ..services import Services
@@ -38,7 +39,8 @@ def fetch(context: RequestContext, services: Services, request: FetchRequest) ->
         return FetchResponse(error_code=ErrorCode.FETCH_SESSION_ID_NOT_FOUND)
     reading = _Reading(services, request)
     response = reading.read()
-    missing = request.min_bytes - reading.bytes_read
+    # More than it takes at the most would never be enough.
+    missing = min(request.min_bytes, request.max_bytes) - reading.bytes_read
     if request.max_wait_ms <= 0 or missing <= 0 or reading.failed or not reading.partitions:
         return response
     return _park(services, reading, missing=missing, wait_ms=request.max_wait_ms)
@@ -94,6 +96,8 @@ class _Reading:
         topics = self._services.topics
         high_watermark = start_offset = -1
         try:
+            if not topic.topic and topic.topic_id == ZERO_UUID:
+                raise RequestRefused(ErrorCode.UNKNOWN_TOPIC_ID, "neither an id nor a name was given")
             partition = topics.partition(topics.find(topic.topic, topic.topic_id), wanted.partition)
             high_watermark, start_offset = partition.high_watermark, partition.log_start_offset
             partition.check_leader_epoch(wanted.current_leader_epoch)

@@ -24,6 +24,7 @@ from ...protocol.primitives import Buffer
 from ...protocol.tide_wire import PREFACE, TideWire
 from ...protocol.wire import Wire
 from ..config import join_address
+from ..errors import message_of
 from ..metrics import Metrics
 from ..request import Address
 from .dispatcher import Dispatcher, Exchange
@@ -193,7 +194,7 @@ class Connection(asyncio.BufferedProtocol):
         try:
             self._take_frames()
         except ProtocolError as error:
-            logger.warning("connection closed, bytes make no sense peer=%s error=%s", self.peer, error)
+            logger.warning("connection closed, bytes make no sense peer=%s error=%s", self.peer, message_of(error))
             self.close("protocol error")
         finally:
             self._dispatcher.end_of_read()

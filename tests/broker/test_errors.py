@@ -9,7 +9,7 @@ from tidelog.protocol.errors import CorruptBatch, ErrorCode, RequestRefused
 from tidelog.storage import errors as storage_errors
 from tidelog.storage.errors import DiskFull, OffsetOutOfRange
 
-WHEN_OPENING = {"DirectoryLocked", "UnknownFormat", "LogExists", "LogMissing"}
+WHEN_OPENING = {"DirectoryLocked", "UnknownFormat", "LogMissing"}
 """These end a start; no request meets them."""
 
 

@@ -210,3 +210,16 @@ async def test_a_client_that_went_away_is_not_waited_for(house: House) -> None:
 async def test_a_fetch_of_nothing_does_not_wait(house: House) -> None:
     response = await house.ask(FetchRequest(max_wait_ms=60_000, min_bytes=1), 12)
     assert response == FetchResponse()
+
+
+async def test_a_minimum_above_the_most_it_takes_is_the_most_it_takes(house: House) -> None:
+    await house.produce("orders", a_batch(b"a" * 200))
+    [data] = await fetched(house, a_fetch((0, 0), max_wait_ms=60_000, min_bytes=1 << 20, max_bytes=100))
+    assert values(data) == [b"a" * 200]
+
+
+async def test_a_topic_that_is_named_in_no_way_is_an_unknown_id(house: House) -> None:
+    """F-5: from v13 on a topic has no name, and the id of none is no topic's."""
+    topic = FetchTopic(partitions=(FetchPartition(partition=0),))
+    [data] = await fetched(house, FetchRequest(topics=(topic,), max_bytes=1000), 13)
+    assert data.error_code == ErrorCode.UNKNOWN_TOPIC_ID
