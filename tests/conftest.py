@@ -1,11 +1,16 @@
 """Fixtures that several folders share."""
 
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from support.process import BrokerProcess
+
+# A build server may start the tests in the background, where shells make SIGINT ignored, and so it would be for every
+# process that a test starts: those that are to be ended by Ctrl-C would never end.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture
