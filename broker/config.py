@@ -32,6 +32,9 @@ ENVIRONMENT_PREFIX = "TIDELOG_CONFIG_"
 STATE_DIRECTORY = "STATE_DIRECTORY"
 """systemd's word for the directory it made for the service: the default place of the data when set."""
 
+PARTITIONS_MAX = 10_000
+"""Of one topic. A request costs little to send, and files to obey."""
+
 DEFAULT_KAFKA_PORT = 9092
 DEFAULT_HTTP_PORT = 9192
 
@@ -78,6 +81,8 @@ def split_address(text: str, default_port: int | None) -> tuple[str, int]:
     if not colon or text.endswith("]"):
         host, port = text, "" if default_port is None else str(default_port)
     host = host.removeprefix("[").removesuffix("]") if host.startswith("[") and host.endswith("]") else host
+    if host.isdecimal():
+        raise ValueError(f"Expected HOST:PORT, not {text!r}: a number alone is no host")
     if not host or not port.isdecimal() or int(port) > 65535 or set(host) & set("[]/@ ,"):
         raise ValueError(f"Expected HOST:PORT, not {text!r}")
     if ":" in host and f"[{host}]" not in text:
@@ -184,7 +189,10 @@ class BrokerConfig:
         "node.id", 1, "The number of this broker, as clients see it.", at_least(0, INT_MAX), aliases=("broker.id",)
     )
     num_partitions: int = setting(
-        "num.partitions", 1, "Partitions of a topic that is created without saying how many.", at_least(1, 100_000)
+        "num.partitions",
+        1,
+        "Partitions of a topic that is created without saying how many.",
+        at_least(1, PARTITIONS_MAX),
     )
     auto_create_topics_enable: bool = setting(
         "auto.create.topics.enable",

@@ -10,7 +10,7 @@ CODES: Mapping[type[Exception], ErrorCode] = {
     DecompressionFailed: ErrorCode.CORRUPT_MESSAGE,
     InflatedTooLarge: ErrorCode.CORRUPT_MESSAGE,
     OffsetOutOfRange: ErrorCode.OFFSET_OUT_OF_RANGE,
-    CorruptLog: ErrorCode.KAFKA_STORAGE_ERROR,
+    CorruptLog: ErrorCode.CORRUPT_MESSAGE,
     LogExists: ErrorCode.KAFKA_STORAGE_ERROR,
     LogOffline: ErrorCode.KAFKA_STORAGE_ERROR,
     DiskFailed: ErrorCode.KAFKA_STORAGE_ERROR,
@@ -26,7 +26,8 @@ MESSAGE_LENGTH_MAX = 1000
 
 def message_of(error: Exception) -> str:
     """What a client is told of `error`."""
-    return str(error)[:MESSAGE_LENGTH_MAX]
+    text = (error.message if isinstance(error, RequestRefused) else "") or str(error)
+    return text[:MESSAGE_LENGTH_MAX]
 
 
 def code_of(error: Exception) -> ErrorCode:

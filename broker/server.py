@@ -221,8 +221,8 @@ class Server:
         await self._http.start()
 
     def live(self) -> bool:
-        """The loop turns, or nobody could ask."""
-        return True
+        """The loop turns, or nobody could ask; and the log on which everything hangs has not failed."""
+        return self._state != "running" or self._metadata_log is None or not self._metadata_log.offline
 
     def not_ready_because(self) -> list[str]:
         """Why no client should come now; empty when ready."""

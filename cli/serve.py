@@ -11,6 +11,7 @@ import logging
 import os
 import resource
 import signal
+import socket
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -119,7 +120,8 @@ async def _serve(config: BrokerConfig) -> None:
         raise _cannot_start(error) from error
     except Exception as error:  # the root of the process: whatever it is, it ends with one line
         logger.debug("the broker cannot start", exc_info=error)
-        raise CommandFailed(Code.CANNOT_START, str(error), "choose another directory with --data-dir") from error
+        hint = "tidelog log verify looks into a directory; another one is chosen with --data-dir"
+        raise CommandFailed(Code.CANNOT_START, str(error), hint) from error
     # What start-up made lives as long as the process: take it out of every later collection. (The thresholds of the
     # collector were raised in `main`.)
     gc.collect()
@@ -152,6 +154,9 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
 def _cannot_start(error: OSError) -> CommandFailed:
     if error.errno in (errno.EADDRINUSE, errno.EADDRNOTAVAIL) or (error.errno == errno.EACCES and not error.filename):
         return CommandFailed(Code.CANNOT_LISTEN, str(error), "choose another address with --listen or --http")
+    if isinstance(error, socket.gaierror):
+        text = f"the name of an address cannot be resolved: {error.strerror}"
+        return CommandFailed(Code.CANNOT_LISTEN, text, "choose another address with --listen or --http")
     return CommandFailed(Code.CANNOT_START, str(error), "choose another directory with --data-dir")
 
 
@@ -175,7 +180,8 @@ def _age_ms() -> float:
 def _print_settings(config: BrokerConfig) -> None:
     for name, origin in sorted(config.origins.items()):
         click.echo(f"{name}  ({origin.place})")
-    click.echo(f"the configuration is good: {len(config.origins)} settings, the rest are defaults")
+    count = len(config.origins)
+    click.echo(f"the configuration is good: {count} setting{'' if count == 1 else 's'}, the rest are defaults")
 
 
 def _log_to_stderr(level: int) -> None:

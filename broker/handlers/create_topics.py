@@ -13,7 +13,7 @@ from ...protocol.messages.create_topics import (
     CreateTopicsResponse,
 )
 from ...storage.config import ConfigError, LogConfig
-from ..config import ConfigSource
+from ..config import PARTITIONS_MAX, ConfigSource
 from ..errors import code_of, message_of
 from ..request import Pending, RequestContext
 from ..services import Services
@@ -21,8 +21,6 @@ from ..topics.registry import Topic
 
 DEFAULT = -1
 REPLICAS = 1
-PARTITIONS_MAX = 10_000
-"""Of one topic. A request costs little to send and files to obey."""
 
 
 def create_topics(

@@ -19,7 +19,7 @@ from ...protocol import batch as batches
 from ...protocol.batch import BatchHeader
 from ...protocol.errors import CorruptBatch, ErrorCode, RequestRefused
 from ...storage.config import LogConfig
-from ...storage.errors import LogOffline, OffsetOutOfRange, StorageError
+from ...storage.errors import CorruptLog, LogOffline, OffsetOutOfRange, StorageError
 from ...storage.log import Fetched, Flush, Log
 from ..metrics import Metrics
 from .flusher import Flusher
@@ -77,6 +77,7 @@ class Partition:
         self._durable_waiters: deque[tuple[int, AppendWaiter]] = deque()
         self._bytes_staged = self._bytes_written = self._bytes_flushing = self._bytes_visible = 0
         self._segments_seen = log.segment_count
+        self._damage_noted = self._writes_fail = False
         self._flush_timer: asyncio.TimerHandle | None = None
 
     @property
@@ -122,9 +123,7 @@ class Partition:
             raise
         append_time_ms = -1
         if config.message_timestamp_type == "LogAppendTime":
-            append_time_ms = now_ms
-            batches.stamp_append_time(records, 0, now_ms)
-            header = batches.read_header(records)
+            append_time_ms = now_ms  # the log stamps it
         base_offset = self.log.append(records, header, now_ms=now_ms)
         self._staged.append((self.log.end_offset, acks, waiter))
         self._bytes_staged += header.size
@@ -141,11 +140,15 @@ class Partition:
         try:
             self.log.write_out()
         except StorageError as error:
-            logger.error("write failed topic=%s partition=%d error=%s", self.topic, self.index, error)
+            if not self._writes_fail:
+                # Once until it works again: on a full disk every retry of every client ends here.
+                self._writes_fail = True
+                logger.error("write failed topic=%s partition=%d error=%s", self.topic, self.index, error)
             self._metrics.topic_error(self.topic, "write")
             for _, _, waiter in staged:
                 waiter(error)
             return
+        self._writes_fail = False
         self._bytes_written += bytes_staged
         self._metrics.segments_rolled += self.log.segment_count - self._segments_seen
         self._segments_seen = self.log.segment_count
@@ -232,9 +235,20 @@ class Partition:
             return Fetched(records=b"", base_offset=offset, next_offset=offset)
         if offset > self.log.end_offset:
             raise OffsetOutOfRange(offset, self.log.start_offset, self.high_watermark)
-        fetched = self.log.read(offset, size_max=size_max, up_to=self.high_watermark, at_least_one=at_least_one)
+        try:
+            fetched = self.log.read(offset, size_max=size_max, up_to=self.high_watermark, at_least_one=at_least_one)
+        except CorruptLog as damage:
+            self._note_damage(damage)
+            raise
         self.bytes_out += len(fetched.records)
         return fetched
+
+    def _note_damage(self, damage: CorruptLog) -> None:
+        # One line: clients ask again and again.
+        self._metrics.topic_error(self.topic, "corrupt")
+        if not self._damage_noted:
+            self._damage_noted = True
+            logger.error("damaged bytes in the log topic=%s partition=%d error=%s", self.topic, self.index, damage)
 
     # End of life
 

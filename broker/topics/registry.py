@@ -165,7 +165,7 @@ class Topics:
             topic = Topic(fact, self._config.log.with_overrides(fact.configs))
             for index in range(fact.partitions):
                 is_there = present.pop((fact.topic_id, index), None) is not None
-                self._add_partition(topic, index, self._open(topic, index) if is_there else self._create(topic, index))
+                self._add_partition(topic, index, self._open(topic, index) if is_there else self._replace(topic, index))
             self._add(topic)
         for (topic_id, index), name_on_disk in present.items():
             if topic_id != METADATA_TOPIC_ID:
@@ -181,17 +181,23 @@ class Topics:
         await self._flusher.drain()
 
     def close(self) -> None:
-        """Close every log; nothing may be appended any more. The next start ends what is half created or deleted."""
+        """Close every log; nothing may be appended any more. The next start ends what is half created or deleted.
+
+        Raises the last StorageError, once all have been tried.
+        """
         self._is_closed = True
+        failure: StorageError | None = None
         for topic in self:
             for partition in topic.partitions:
                 try:
                     partition.log.close()
                 except StorageError as error:
+                    failure = error
                     logger.error(
                         "log could not be closed topic=%s partition=%d error=%s", topic.name, partition.index, error
                     )
-                    raise
+        if failure is not None:
+            raise failure
 
     # Creation and deletion
 
@@ -331,6 +337,12 @@ class Topics:
         if recovered.quarantined is not None:
             self._metrics.topic_error(topic.name, "quarantined")
         return log
+
+    def _replace(self, topic: Topic, index: int) -> Log:
+        # A crash between the fact and the logs leaves such a hole, and so does whoever removes a directory by hand.
+        logger.warning("log missing, made anew and empty topic=%s partition=%d", topic.name, index)
+        self._metrics.topic_error(topic.name, "missing")
+        return self._create(topic, index)
 
     def _create(self, topic: Topic, index: int) -> Log:
         now_ms = self._environment.now_ms()
