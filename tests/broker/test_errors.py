@@ -4,7 +4,7 @@ import inspect
 
 import pytest
 
-from tidelog.broker.errors import ANSWERABLE, CODES, code_of
+from tidelog.broker.errors import ANSWERABLE, CODES, code_of, message_of
 from tidelog.protocol.errors import CorruptBatch, ErrorCode, RequestRefused
 from tidelog.storage import errors as storage_errors
 from tidelog.storage.errors import DiskFull, OffsetOutOfRange
@@ -36,3 +36,10 @@ def test_every_storage_error_that_a_request_can_meet_has_a_code() -> None:
 
 def test_what_is_answerable_is_what_has_a_code() -> None:
     assert set(ANSWERABLE) == {RequestRefused, *CODES}
+
+
+def test_a_client_is_told_the_reason_without_the_code_that_goes_beside_it() -> None:
+    assert message_of(RequestRefused(ErrorCode.INVALID_RECORD, "no key")) == "no key"
+    assert message_of(RequestRefused(ErrorCode.INVALID_RECORD)) == "INVALID_RECORD"
+    assert message_of(OffsetOutOfRange(7, 0, 5)) == str(OffsetOutOfRange(7, 0, 5))
+    assert len(message_of(KeyError("x" * 100_000))) == 1000

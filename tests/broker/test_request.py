@@ -47,3 +47,10 @@ def test_answering_twice_is_a_programmers_mistake() -> None:
     pending("one")
     with pytest.raises(AssertionError):
         pending("two")
+
+
+def test_a_wait_that_is_hurried_is_answered_with_what_is_there() -> None:
+    pending: Pending[str] = Pending(on_hurry=lambda: pending("so far"))
+    assert pending.response is None
+    pending.hurry()
+    assert pending.response == "so far"

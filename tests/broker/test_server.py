@@ -4,6 +4,7 @@ import asyncio
 import base64
 import logging
 import re
+import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -15,14 +16,17 @@ from support.builders import a_batch
 from support.caller import Caller, a_caller
 from support.house import House, a_config, a_house
 from tidelog.broker.environment import RealEnvironment
+from tidelog.broker.errors import code_of
 from tidelog.broker.server import Server
 from tidelog.broker.topics.partition import Partition
 from tidelog.broker.topics.registry import METADATA_TOPIC
+from tidelog.protocol.errors import ErrorCode
+from tidelog.protocol.messages.create_topics import CreatableTopic, CreateTopicsRequest, CreateTopicsResponse
 from tidelog.protocol.messages.describe_cluster import DescribeClusterRequest, DescribeClusterResponse
 from tidelog.protocol.messages.fetch import FetchPartition, FetchRequest, FetchResponse, FetchTopic
 from tidelog.protocol.messages.metadata import MetadataRequest, MetadataResponse
 from tidelog.protocol.messages.produce import PartitionProduceData, ProduceRequest, ProduceResponse, TopicProduceData
-from tidelog.storage.errors import DirectoryLocked, UnknownFormat
+from tidelog.storage.errors import CorruptLog, DirectoryLocked, UnknownFormat
 from tidelog.storage.log_directory import CLEAN_SHUTDOWN
 
 ADDRESS = "127.0.0.1:9092"
@@ -393,3 +397,54 @@ async def test_a_broker_leaves_nothing_running(bench: Bench) -> None:
     events = bench.loop.trace.count
     await asyncio.sleep(3600)
     assert bench.loop.trace.count == events + 1, "this test's own timer, and no other"
+
+
+async def test_bytes_that_rotted_while_it_was_down_are_an_error_said_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Never wrong bytes, and never in silence: clients get a code, the operator one line and a count."""
+    async with a_house(tmp_path / "data") as house:
+        await house.create("orders")
+        await house.produce("orders", a_batch([b"some value"]))
+    [log] = (tmp_path / "data" / "orders-0").glob("*.log")
+    rotten = bytearray(log.read_bytes())
+    rotten[-3] ^= 1
+    log.write_bytes(rotten)
+    caplog.clear()
+    async with a_house(tmp_path / "data") as house:
+        for _ in range(3):
+            with pytest.raises(CorruptLog) as damage:
+                partition_of(house).read(0, size_max=1 << 20, at_least_one=True)
+            assert code_of(damage.value) is ErrorCode.CORRUPT_MESSAGE
+        assert [record.getMessage()[:24] for record in caplog.records if record.levelno == logging.ERROR] == [
+            "damaged bytes in the log"
+        ]
+        assert house.server.metrics.topic_errors["orders", "corrupt"] == 3
+
+
+async def test_a_log_that_somebody_removed_is_made_anew_but_not_in_silence(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with a_house(tmp_path / "data") as house:
+        await house.create("orders", 2)
+    shutil.rmtree(tmp_path / "data" / "orders-1")
+    caplog.clear()
+    async with a_house(tmp_path / "data") as house:
+        assert [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING] == [
+            "log missing, made anew and empty topic=orders partition=1"
+        ]
+        assert house.server.metrics.topic_errors == {("orders", "missing"): 1}
+        result = await house.produce("orders", a_batch([b"value"]), partition=1)
+        assert result.base_offset == 0  # type: ignore[union-attr]
+
+
+@on_the_bench
+async def test_it_does_not_live_without_its_metadata(bench: Bench) -> None:
+    house = await bench.serve()
+    assert house.server.live()
+    bench.disk.fail_next("sync", path=f"{METADATA_TOPIC}-0/")
+    topic = CreatableTopic(name="orders", num_partitions=1, replication_factor=1)
+    response = await house.ask(CreateTopicsRequest(topics=(topic,)))
+    assert isinstance(response, CreateTopicsResponse)
+    assert response.topics[0].error_code == ErrorCode.KAFKA_STORAGE_ERROR
+    assert not house.server.live()
