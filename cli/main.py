@@ -21,6 +21,7 @@ GC_THRESHOLDS = (50_000, 20, 100)
 def main() -> None:
     """Run the process's command line and end the process."""
     gc.set_threshold(*GC_THRESHOLDS)
+    _stand_in_for_closed_streams()
     code = run(sys.argv[1:])
     try:
         sys.stdout.flush()
@@ -28,6 +29,13 @@ def main() -> None:
         _forget_stdout()
         code = Exit.BROKEN_PIPE
     sys.exit(code)
+
+
+def _stand_in_for_closed_streams() -> None:
+    """`>&-` leaves Python without the stream: read nothing from it, write to nobody."""
+    for name in ("stdin", "stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_RDWR), "r" if name == "stdin" else "w"))
 
 
 def run(arguments: Sequence[str]) -> int:

@@ -98,6 +98,9 @@ class _Recovery:
     def __init__(self, disk: Disk, directory: str, config: LogConfig, handles: Handles) -> None:
         self.disk, self.directory, self.config, self.handles = disk, directory, config, handles
         self.mark = DurableMark.read(disk, directory)
+        if not segment_bases(disk, directory):
+            # Before anything is cleared away: whatever is still there may tell what happened.
+            raise CorruptLog(directory, 0, f"no segment is left; the durable mark is {self.mark.offset}")
         remove_leftovers(disk, directory)
         self.epochs, self.epochs_in_doubt = LeaderEpochs(disk, directory), False
         try:
@@ -109,7 +112,7 @@ class _Recovery:
 
     def open_clean(self, now_ms: int) -> OpenedLog | None:
         """The log as it was closed; None if it is not quite as it was."""
-        if self.epochs_in_doubt or not self.segments:
+        if self.epochs_in_doubt:
             return None
         last = self.segments[-1]
         try:
@@ -124,8 +127,6 @@ class _Recovery:
 
     def recover(self, now_ms: int) -> OpenedLog:
         """Read what may be torn, cut or quarantine it, and make the rest durable."""
-        if not self.segments:
-            raise CorruptLog(self.directory, 0, f"no segment is left; the durable mark is {self.mark.offset}")
         mark = self.mark.offset
         first = self._first_in_doubt()
         scanned: list[_Scanned] = []

@@ -115,3 +115,10 @@ def test_completion_offers_the_commands() -> None:
     environment = {**os.environ, "_TIDELOG_COMPLETE": "bash_complete", "COMP_WORDS": "tidelog to", "COMP_CWORD": "1"}
     done = subprocess.run(TIDELOG, capture_output=True, env=environment, check=True)
     assert done.stdout == b"plain,topic\n"
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-"])
+def test_a_stream_that_is_closed_is_no_reason_to_fail(stub: Stub, closed: str) -> None:
+    command = f'exec "{sys.executable}" -m tidelog topic ls -s {stub.server} {closed}'
+    done = subprocess.run(["bash", "-c", command], capture_output=True, timeout=30, check=False)
+    assert (done.returncode, done.stderr) == (0, b"")

@@ -588,10 +588,13 @@ def test_leftovers_of_an_interrupted_change_are_removed() -> None:
     assert read_all(log) == expected_bytes()
 
 
-def test_a_log_of_which_no_segment_is_left_cannot_be_opened() -> None:
+def test_a_log_of_which_no_segment_is_left_cannot_be_opened_and_what_is_left_stays() -> None:
     disk = a_disk_with_a_log()
     for name in disk.tree():
         if name.endswith(".log"):
             disk.remove(name)
+    left = disk.tree()
+    assert any(name.endswith(".index") for name in left)
     with pytest.raises(CorruptLog, match="no segment"):
         reopened(disk)
+    assert disk.tree() == left
