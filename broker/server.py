@@ -1,6 +1,6 @@
 """Server: puts the house together, starts it and takes it down.
 
-Start: lock the data directory, replay the metadata, recover the logs, make what was recovered durable, listen. Stop:
+Start: lock the data directory, replay the metadata, recover the logs, listen. Stop:
 let nobody in, answer what was asked, sync, close the logs, leave the clean-shutdown marker.
 """
 
@@ -84,7 +84,6 @@ class Server:
         began = self._environment.monotonic()
         try:
             topics = self._open_data()
-            await topics.make_durable()
             self.metrics.recovery_seconds = self._environment.monotonic() - began
             await self._listen(topics)
             if self._config.http is not None:
@@ -137,12 +136,12 @@ class Server:
             open_segments_max=config.open_files_max // FILES_OF_A_SEGMENT,
         )
         self._directory = directory
-        if any(name.topic == METADATA_TOPIC for name in directory.logs()):
+        names = directory.logs()
+        if any(name.topic == METADATA_TOPIC for name in names):
             self._metadata_log = directory.open_log(METADATA_TOPIC, 0, LogConfig(), now_ms=now_ms)
         else:
             self._metadata_log = directory.create_log(METADATA_TOPIC, 0, METADATA_TOPIC_ID, LogConfig(), now_ms=now_ms)
         store = MetadataStore(self._metadata_log, environment=environment, flusher=self._flusher)
-        self._flusher.kick(store)
         self._topics = Topics(
             directory=directory,
             store=store,
@@ -152,7 +151,7 @@ class Server:
             delayed_fetches=self._delayed_fetches,
             metrics=self.metrics,
         )
-        self._topics.load()
+        self._topics.load(names)
         return self._topics
 
     async def _listen(self, topics: Topics) -> None:

@@ -8,7 +8,7 @@ when the segment is closed. An index is a cache of its log: whoever doubts it th
 import struct
 from typing import Final
 
-from .disk import Map
+from .disk import Disk, Map
 
 CHUNK_MIN: Final = 4096
 CHUNK_MAX: Final = 256 * 1024
@@ -26,6 +26,12 @@ class MappedEntries:
         self.capacity = size_max // entry_size
         self._size_max = self.capacity * entry_size
         assert count * entry_size <= mapped.size
+
+    @classmethod
+    def create(cls, disk: Disk, path: str, *, entry_size: int, size_max: int) -> "MappedEntries":
+        """None yet. What the file held counts no more, but its space is kept for what will be added."""
+        mapped = disk.map(path, None if disk.exists(path) else 0)
+        return cls(mapped, entry_size=entry_size, count=0, size_max=size_max)
 
     @property
     def path(self) -> str:

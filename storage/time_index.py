@@ -49,8 +49,7 @@ class TimeIndex:
     @classmethod
     def create(cls, disk: Disk, path: str, base_offset: int, *, size_max: int) -> "TimeIndex":
         """An empty one. What the file held counts no more, but its space is kept for what will be added."""
-        mapped = disk.map(path, None if disk.exists(path) else 0)
-        return cls(MappedEntries(mapped, entry_size=ENTRY_SIZE, count=0, size_max=size_max), base_offset)
+        return cls(MappedEntries.create(disk, path, entry_size=ENTRY_SIZE, size_max=size_max), base_offset)
 
     @classmethod
     def load(cls, disk: Disk, path: str, base_offset: int, *, size_max: int) -> "TimeIndex":

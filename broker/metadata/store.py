@@ -4,23 +4,19 @@ A fact counts once it is durable: whoever appended it is told then, in order, an
 """
 
 import logging
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 from ...protocol import batch as batches
 from ...protocol.records import build_batch, iterate
 from ...storage.errors import LogOffline, StorageError
 from ...storage.log import Flush, Log
 from ..environment import Environment
-from ..topics.flusher import Flusher
+from ..topics.flusher import DurableWaiter, DurableWaiters, Flusher
 from .records import Fact, decode, encode
 
 logger = logging.getLogger(__name__)
 
 READ_SIZE = 1 << 20
-
-FactsWaiter = Callable[[Exception | None], None]
-"""Told once: None when the facts are durable."""
 
 
 class MetadataStore:
@@ -30,7 +26,7 @@ class MetadataStore:
         self.log = log
         self._environment = environment
         self._flusher = flusher
-        self._waiters: deque[tuple[int, FactsWaiter]] = deque()
+        self._waiters = DurableWaiters()
 
     def replay(self) -> Iterator[Fact]:
         """Every fact from the beginning. Raises UnknownFact, StorageError."""
@@ -42,7 +38,7 @@ class MetadataStore:
                     yield decode(record.value or b"")
             offset = fetched.next_offset
 
-    def append(self, facts: Sequence[Fact], waiter: FactsWaiter) -> None:
+    def append(self, facts: Sequence[Fact], waiter: DurableWaiter) -> None:
         """Append facts in one batch, all or nothing; `waiter` hears when they are durable or why they are not."""
         now_ms = self._environment.now_ms()
         batch = memoryview(build_batch((None, encode(fact), (), now_ms) for fact in facts))
@@ -53,7 +49,7 @@ class MetadataStore:
             logger.error("metadata cannot be written error=%s", error)
             waiter(error)
             return
-        self._waiters.append((self.log.end_offset, waiter))
+        self._waiters.add(self.log.end_offset, waiter)
         self._flusher.kick(self)
 
     def begin_flush(self) -> Flush | None:
@@ -61,22 +57,16 @@ class MetadataStore:
         try:
             return self.log.begin_flush()
         except LogOffline as error:
-            self._fail_waiters(error)
+            self._waiters.fail(error)
             return None
 
     def flushed(self, flush: Flush) -> None:
         """Facts up to the flush's end are durable."""
         self.log.end_flush(flush)
-        while self._waiters and self._waiters[0][0] <= flush.end_offset:
-            self._waiters.popleft()[1](None)
+        self._waiters.reached(flush.end_offset)
 
     def flush_failed(self, flush: Flush, error: StorageError) -> None:
         """Nothing can be changed any more until the broker is restarted on a sound disk."""
         logger.error("metadata sync failed, log offline error=%s", error)
         self.log.fail_flush(flush)
-        self._fail_waiters(error)
-
-    def _fail_waiters(self, error: StorageError) -> None:
-        waiters, self._waiters = self._waiters, deque()
-        for _, waiter in waiters:
-            waiter(error)
+        self._waiters.fail(error)

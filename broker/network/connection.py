@@ -25,7 +25,6 @@ from ...protocol.tide_wire import PREFACE, TideWire
 from ...protocol.wire import Wire
 from ..config import join_address
 from ..errors import message_of
-from ..metrics import Metrics
 from ..request import Address
 from .dispatcher import Dispatcher, Exchange
 
@@ -68,7 +67,6 @@ class Connection(asyncio.BufferedProtocol):
         *,
         home: Home,
         dispatcher: Dispatcher,
-        metrics: Metrics,
         receive_buffer: bytearray,
         frame_size_max: int,
         in_flight_max: int,
@@ -78,7 +76,6 @@ class Connection(asyncio.BufferedProtocol):
         self.last_active = 0.0
         self._home = home
         self._dispatcher = dispatcher
-        self._metrics = metrics
         self._reader = FrameReader(receive_buffer, frame_size_max=frame_size_max)
         self._in_flight_max = in_flight_max
         self._loop = asyncio.get_running_loop()

@@ -23,7 +23,7 @@ logger = logging.getLogger(__name__)
 class Exchange:
     """A request that has been read, and its answer as it will go over the wire."""
 
-    __slots__ = ("_wire", "buffers", "header", "pending", "requester", "started")
+    __slots__ = ("_wire", "buffers", "header", "pending", "requester", "size", "started")
 
     def __init__(self, header: RequestHeader, wire: Wire, requester: Requester, started: float) -> None:
         self.header = header
@@ -33,23 +33,29 @@ class Exchange:
         """What it waits for; None once it is answered."""
         self.buffers: list[Buffer] | None = None
         """The answer; None while it waits."""
-        self._wire = wire
-
-    @property
-    def size(self) -> int:
+        self.size = 0
         """Bytes of the answer; 0 while it waits."""
-        return sum(map(len, self.buffers or ()))
+        self._wire = wire
 
     def answer(self, response: object) -> None:
         """Encode the answer."""
         self.pending = None
-        self.buffers = self._wire.encode_response(self.header, response)
+        self._take(self._wire.encode_response(self.header, response))
 
     def refuse(self, error: RequestRefused) -> bool:
         """Encode a refusal of the whole request; false where the wire has no words for one."""
         self.pending = None
-        self.buffers = self._wire.encode_refusal(self.header, error.code, str(error))
+        self._take(self._wire.encode_refusal(self.header, error.code, str(error)))
         return self.buffers is not None
+
+    def answer_nothing(self) -> None:
+        """Be answered without a byte."""
+        self.pending = None
+        self.buffers = []
+
+    def _take(self, buffers: list[Buffer] | None) -> None:
+        self.buffers = buffers
+        self.size = sum(map(len, buffers or ()))
 
 
 class Dispatcher:
@@ -116,8 +122,7 @@ class Dispatcher:
     def _answered(self, exchange: Exchange, response: object, on_answer: Callable[[Exchange], None]) -> None:
         self._services.metrics.inflight_requests -= 1
         if response is NO_RESPONSE:
-            exchange.pending = None
-            exchange.buffers = []
+            exchange.answer_nothing()
             self._measure(exchange, 0)
         else:
             self._answer(exchange, response)
@@ -131,7 +136,7 @@ class Dispatcher:
             logger.exception(
                 "answer cannot be written api=%s peer=%s", exchange.header.api.name, exchange.requester.peer
             )
-            exchange.buffers = []
+            exchange.answer_nothing()
             exchange.requester.close("internal error")
             self._measure(exchange, int(ErrorCode.UNKNOWN_SERVER_ERROR))
             return

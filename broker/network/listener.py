@@ -36,8 +36,8 @@ class Listener:
         self._environment = environment
         self._metrics = metrics
         self._receive_buffer = receive_buffer
-        self._connections: dict[Connection, None] = {}
         # In order of arrival: a set would go by memory address, and a simulated run would not repeat.
+        self._connections: dict[Connection, None] = {}
         self._empty = asyncio.Event()
         self._empty.set()
         self._server: asyncio.AbstractServer | None = None
@@ -111,7 +111,6 @@ class Listener:
         return Connection(
             home=self,
             dispatcher=self._dispatcher,
-            metrics=self._metrics,
             receive_buffer=self._receive_buffer,
             frame_size_max=self._config.socket_request_max_bytes,
             in_flight_max=self._config.connections_max_inflight_requests,

@@ -11,6 +11,7 @@ other logs go on.
 """
 
 import asyncio
+from collections import deque
 from collections.abc import Callable
 from typing import Protocol
 
@@ -22,6 +23,35 @@ from ..metrics import Metrics
 INLINE_SYNC_MAX_S = 0.0005
 SMOOTHING = 0.2
 """Weight of the newest measurement in the running mean of a sync's duration."""
+
+
+DurableWaiter = Callable[[Exception | None], None]
+"""Told once: None when what it waits for is as safe as it asked for, else why it is not."""
+
+
+class DurableWaiters:
+    """Who waits for a log to be durable up to an offset. Added, and told, in the order of the offsets."""
+
+    __slots__ = ("_waiting",)
+
+    def __init__(self) -> None:
+        self._waiting: deque[tuple[int, DurableWaiter]] = deque()
+
+    def add(self, end_offset: int, waiter: DurableWaiter) -> None:
+        """Tell this one when everything below `end_offset` is durable."""
+        self._waiting.append((end_offset, waiter))
+
+    def reached(self, offset: int) -> None:
+        """Everything below `offset` is durable."""
+        waiting = self._waiting
+        while waiting and waiting[0][0] <= offset:
+            waiting.popleft()[1](None)
+
+    def fail(self, error: Exception) -> None:
+        """Nothing more will be: tell everyone."""
+        waiting, self._waiting = self._waiting, deque()
+        for _, waiter in waiting:
+            waiter(error)
 
 
 class Flushable(Protocol):

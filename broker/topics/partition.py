@@ -10,8 +10,6 @@ Invariants: start <= high_watermark <= log.end_offset; waiters are answered in o
 
 import asyncio
 import logging
-from collections import deque
-from collections.abc import Callable
 from typing import Protocol
 from uuid import UUID
 
@@ -22,15 +20,12 @@ from ...storage.config import LogConfig
 from ...storage.errors import CorruptLog, LogOffline, OffsetOutOfRange, StorageError
 from ...storage.log import Fetched, Flush, Log
 from ..metrics import Metrics
-from .flusher import Flusher
+from .flusher import DurableWaiter, DurableWaiters, Flusher
 
 logger = logging.getLogger(__name__)
 
 ACKS_ALL = -1
 MAGIC_POSITION = 16
-
-AppendWaiter = Callable[[Exception | None], None]
-"""Told once what became of an append: None when it is as safe as its acks asked for."""
 
 
 class FetchWaiters(Protocol):
@@ -73,8 +68,8 @@ class Partition:
         self._touched = touched
         self._fetch_waiters = fetch_waiters
         self._metrics = metrics
-        self._staged: list[tuple[int, int, AppendWaiter]] = []
-        self._durable_waiters: deque[tuple[int, AppendWaiter]] = deque()
+        self._staged: list[tuple[int, int, DurableWaiter]] = []
+        self._durable_waiters = DurableWaiters()
         self._bytes_staged = self._bytes_written = self._bytes_flushing = self._bytes_visible = 0
         self._segments_seen = log.segment_count
         self._damage_noted = self._writes_fail = False
@@ -107,7 +102,7 @@ class Partition:
 
     # Produce
 
-    def append(self, records: memoryview, *, acks: int, now_ms: int, waiter: AppendWaiter) -> tuple[int, int]:
+    def append(self, records: memoryview, *, acks: int, now_ms: int, waiter: DurableWaiter) -> tuple[int, int]:
         """Check and stage one batch; returns its base offset and its log append time (-1 under CreateTime).
 
         `records` is written to: offset, epoch and append time are stamped into it, and it must live until
@@ -154,7 +149,7 @@ class Partition:
         self._segments_seen = self.log.segment_count
         for end_offset, acks, waiter in staged:
             if acks == ACKS_ALL:
-                self._durable_waiters.append((end_offset, waiter))
+                self._durable_waiters.add(end_offset, waiter)
             else:
                 waiter(None)
         config = self.log.config
@@ -183,7 +178,7 @@ class Partition:
             return self.log.begin_flush()
         except LogOffline as error:
             # Something else has taken it offline since they were written: its durable mark, for one.
-            self._fail_waiters(error)
+            self._durable_waiters.fail(error)
             return None
 
     def flushed(self, flush: Flush) -> None:
@@ -197,7 +192,7 @@ class Partition:
         logger.error("sync failed, log offline topic=%s partition=%d error=%s", self.topic, self.index, error)
         self._metrics.topic_error(self.topic, "fsync")
         self.log.fail_flush(flush)
-        self._fail_waiters(error)
+        self._durable_waiters.fail(error)
 
     def _advance(self, offset: int, bytes_visible: int) -> None:
         if offset <= self.high_watermark:
@@ -205,15 +200,8 @@ class Partition:
         assert offset <= self.log.written_offset, "the high watermark would pass what is written"
         new_bytes, self._bytes_visible = bytes_visible - self._bytes_visible, bytes_visible
         self.high_watermark = offset
-        waiters = self._durable_waiters
-        while waiters and waiters[0][0] <= offset:
-            waiters.popleft()[1](None)
+        self._durable_waiters.reached(offset)
         self._fetch_waiters.wake(self, new_bytes)
-
-    def _fail_waiters(self, error: Exception) -> None:
-        waiters, self._durable_waiters = self._durable_waiters, deque()
-        for _, waiter in waiters:
-            waiter(error)
 
     # Fetch and ListOffsets
 
@@ -258,7 +246,7 @@ class Partition:
         if self._flush_timer is not None:
             self._flush_timer.cancel()
             self._flush_timer = None
-        self._fail_waiters(RequestRefused(ErrorCode.UNKNOWN_TOPIC_OR_PARTITION, "the topic was deleted"))
+        self._durable_waiters.fail(RequestRefused(ErrorCode.UNKNOWN_TOPIC_OR_PARTITION, "the topic was deleted"))
         self._fetch_waiters.wake(self, 0)
 
     def _check_live(self) -> None:

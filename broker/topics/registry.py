@@ -15,7 +15,7 @@ from ...protocol.errors import ErrorCode, RequestRefused
 from ...storage.config import LogConfig
 from ...storage.errors import StorageError
 from ...storage.log import Log
-from ...storage.log_directory import LogDirectory
+from ...storage.log_directory import LogDirectory, LogName
 from ..config import BrokerConfig
 from ..environment import Environment
 from ..metadata.records import TopicCreated, TopicDeleted
@@ -145,8 +145,11 @@ class Topics:
 
     # Start and stop
 
-    def load(self) -> None:
-        """Replay the metadata and open every log. Raises StorageError, UnknownFact."""
+    def load(self, names: Sequence[LogName]) -> None:
+        """Replay the metadata and open every log; `names`: what the directory holds. Raises StorageError, UnknownFact.
+
+        All that an opened log holds is durable, and may be shown at once: recovery has synced it.
+        """
         facts: dict[UUID, TopicCreated] = {}
         deleted: set[UUID] = set()
         for fact in self._store.replay():
@@ -156,7 +159,7 @@ class Topics:
                 facts.pop(fact.topic_id, None)
                 deleted.add(fact.topic_id)
         present: dict[tuple[UUID, int], str] = {}
-        for name in self._directory.logs():
+        for name in names:
             if name.topic_id in deleted:
                 self._directory.delete_leftover(name, token=self._token())
             else:
@@ -172,13 +175,6 @@ class Topics:
                 logger.warning(
                     "directory without a topic, left alone topic=%s partition=%d id=%s", name_on_disk, index, topic_id
                 )
-
-    async def make_durable(self) -> None:
-        """Sync what recovery found, so that all of it may be shown."""
-        for topic in self:
-            for partition in topic.partitions:
-                self._flusher.kick(partition)
-        await self._flusher.drain()
 
     def close(self) -> None:
         """Close every log; nothing may be appended any more. The next start ends what is half created or deleted.
