@@ -13,6 +13,7 @@ other logs go on.
 import asyncio
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from typing import Protocol
 
 from ...storage.errors import StorageError
@@ -102,7 +103,7 @@ class Flusher:
         while not self.is_idle:
             done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             if self._in_pool:
-                self._after_round.append(lambda done=done: done.set_result(None))  # type: ignore[misc]
+                self._after_round.append(partial(done.set_result, None))
                 await done
             else:
                 await asyncio.sleep(0)
