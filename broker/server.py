@@ -151,7 +151,8 @@ class Server:
             delayed_fetches=self._delayed_fetches,
             metrics=self.metrics,
         )
-        self._topics.load(names)
+        facts = list(store.replay())
+        self._topics.load(names, facts)
         return self._topics
 
     async def _listen(self, topics: Topics) -> None:

@@ -5,7 +5,9 @@ an older record lacks takes its default; a newer version than we know refuses to
 be guessing.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from enum import IntEnum
 from uuid import UUID
 
 import msgpack
@@ -29,11 +31,46 @@ class TopicDeleted:
     topic_id: UUID
 
 
-Fact = TopicCreated | TopicDeleted
+@dataclass(frozen=True, slots=True)
+class PartitionsAdded:
+    """A topic has this many partitions from here on."""
+
+    topic_id: UUID
+    partitions: int
+    """In all, the old ones included."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConfigsChanged:
+    """These, and no others, are the settings made for a resource at run time."""
+
+    resource_type: int
+    """Kafka's number of the kind of resource: 2 a topic, 4 a broker."""
+    resource_name: str
+    """For a broker its node id, or nothing for all brokers."""
+    configs: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class ProducerIdsAllocated:
+    """Producer ids below this one are taken."""
+
+    next_id: int
+
+
+Fact = TopicCreated | TopicDeleted | PartitionsAdded | ConfigsChanged | ProducerIdsAllocated
 
 VERSION = 0
-TOPIC_CREATED = 1
-TOPIC_DELETED = 2
+
+
+class FactKind(IntEnum):
+    """The numbers of the facts; never reused."""
+
+    TOPIC_CREATED = 1
+    TOPIC_DELETED = 2
+    PARTITIONS_ADDED = 3
+    CONFIGS_CHANGED = 4
+    PRODUCER_IDS_ALLOCATED = 5
 
 
 class UnknownFact(Exception):
@@ -42,15 +79,28 @@ class UnknownFact(Exception):
 
 def encode(fact: Fact) -> bytes:
     """A record's value."""
-    if isinstance(fact, TopicCreated):
-        body: dict[str, object] = {
-            "name": fact.name,
-            "topic_id": fact.topic_id.bytes,
-            "partitions": fact.partitions,
-            "configs": fact.configs,
-        }
-        return _pack(TOPIC_CREATED, body)
-    return _pack(TOPIC_DELETED, {"topic_id": fact.topic_id.bytes})
+    match fact:
+        case TopicCreated():
+            return _pack(
+                FactKind.TOPIC_CREATED,
+                {
+                    "name": fact.name,
+                    "topic_id": fact.topic_id.bytes,
+                    "partitions": fact.partitions,
+                    "configs": fact.configs,
+                },
+            )
+        case TopicDeleted():
+            return _pack(FactKind.TOPIC_DELETED, {"topic_id": fact.topic_id.bytes})
+        case PartitionsAdded():
+            return _pack(FactKind.PARTITIONS_ADDED, {"topic_id": fact.topic_id.bytes, "partitions": fact.partitions})
+        case ConfigsChanged():
+            return _pack(
+                FactKind.CONFIGS_CHANGED,
+                {"type": fact.resource_type, "name": fact.resource_name, "configs": fact.configs},
+            )
+        case ProducerIdsAllocated():
+            return _pack(FactKind.PRODUCER_IDS_ALLOCATED, {"next_id": fact.next_id})
 
 
 def decode(value: bytes) -> Fact:
@@ -59,20 +109,35 @@ def decode(value: bytes) -> Fact:
         kind, version, body = msgpack.unpackb(value)
         if version > VERSION:
             raise UnknownFact(f"metadata record of kind {kind} has version {version}, known is {VERSION}")
-        if kind == TOPIC_CREATED:
-            return TopicCreated(
-                name=str(body["name"]),
-                topic_id=UUID(bytes=body["topic_id"]),
-                partitions=int(body["partitions"]),
-                configs={str(key): str(text) for key, text in body.get("configs", {}).items()},
-            )
-        if kind == TOPIC_DELETED:
-            return TopicDeleted(UUID(bytes=body["topic_id"]))
+        match kind:
+            case FactKind.TOPIC_CREATED:
+                return TopicCreated(
+                    name=str(body["name"]),
+                    topic_id=UUID(bytes=body["topic_id"]),
+                    partitions=int(body["partitions"]),
+                    configs=_texts(body.get("configs", {})),
+                )
+            case FactKind.TOPIC_DELETED:
+                return TopicDeleted(UUID(bytes=body["topic_id"]))
+            case FactKind.PARTITIONS_ADDED:
+                return PartitionsAdded(UUID(bytes=body["topic_id"]), int(body["partitions"]))
+            case FactKind.CONFIGS_CHANGED:
+                return ConfigsChanged(
+                    resource_type=int(body["type"]),
+                    resource_name=str(body["name"]),
+                    configs=_texts(body.get("configs", {})),
+                )
+            case FactKind.PRODUCER_IDS_ALLOCATED:
+                return ProducerIdsAllocated(int(body["next_id"]))
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise UnknownFact(f"metadata record is malformed: {error}") from error
     raise UnknownFact(f"metadata record of unknown kind {kind}")
 
 
-def _pack(kind: int, body: dict[str, object]) -> bytes:
-    packed: bytes = msgpack.packb([kind, VERSION, body])
+def _texts(configs: Mapping[object, object]) -> dict[str, str]:
+    return {str(name): str(text) for name, text in configs.items()}
+
+
+def _pack(kind: FactKind, body: dict[str, object]) -> bytes:
+    packed: bytes = msgpack.packb([int(kind), VERSION, body])
     return packed

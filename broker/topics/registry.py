@@ -8,7 +8,7 @@ no fact knows is left alone and reported: unreadable metadata must never cost da
 import asyncio
 import logging
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from uuid import UUID
 
 from ...protocol.errors import ErrorCode, RequestRefused
@@ -18,7 +18,7 @@ from ...storage.log import Log
 from ...storage.log_directory import LogDirectory, LogName
 from ..config import BrokerConfig
 from ..environment import Environment
-from ..metadata.records import TopicCreated, TopicDeleted
+from ..metadata.records import Fact, TopicCreated, TopicDeleted
 from ..metadata.store import MetadataStore
 from ..metrics import Metrics
 from .delayed_fetch import DelayedFetches
@@ -145,18 +145,18 @@ class Topics:
 
     # Start and stop
 
-    def load(self, names: Sequence[LogName]) -> None:
-        """Replay the metadata and open every log; `names`: what the directory holds. Raises StorageError, UnknownFact.
+    def load(self, names: Sequence[LogName], facts: Iterable[Fact]) -> None:
+        """Open the logs of every topic that the facts tell of; `names`: what the directory holds. Raises StorageError.
 
         All that an opened log holds is durable, and may be shown at once: recovery has synced it.
         """
-        facts: dict[UUID, TopicCreated] = {}
+        created: dict[UUID, TopicCreated] = {}
         deleted: set[UUID] = set()
-        for fact in self._store.replay():
+        for fact in facts:
             if isinstance(fact, TopicCreated):
-                facts[fact.topic_id] = fact
-            else:
-                facts.pop(fact.topic_id, None)
+                created[fact.topic_id] = fact
+            elif isinstance(fact, TopicDeleted):
+                created.pop(fact.topic_id, None)
                 deleted.add(fact.topic_id)
         present: dict[tuple[UUID, int], str] = {}
         for name in names:
@@ -164,7 +164,7 @@ class Topics:
                 self._directory.delete_leftover(name, token=self._token())
             else:
                 present[name.topic_id, name.partition] = name.topic
-        for fact in facts.values():
+        for fact in created.values():
             topic = Topic(fact, self._config.log.with_overrides(fact.configs))
             for index in range(fact.partitions):
                 is_there = present.pop((fact.topic_id, index), None) is not None

@@ -7,7 +7,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tidelog.broker.metadata.records import TopicCreated, TopicDeleted, UnknownFact, decode, encode
+from tidelog.broker.metadata.records import (
+    ConfigsChanged,
+    Fact,
+    PartitionsAdded,
+    ProducerIdsAllocated,
+    TopicCreated,
+    TopicDeleted,
+    UnknownFact,
+    decode,
+    encode,
+)
 
 facts = st.one_of(
     st.builds(
@@ -18,11 +28,19 @@ facts = st.one_of(
         configs=st.dictionaries(st.text(), st.text(), max_size=5),
     ),
     st.builds(TopicDeleted, st.uuids()),
+    st.builds(PartitionsAdded, st.uuids(), st.integers(1, 10_000)),
+    st.builds(
+        ConfigsChanged,
+        resource_type=st.integers(0, 127),
+        resource_name=st.text(),
+        configs=st.dictionaries(st.text(), st.text(), max_size=5),
+    ),
+    st.builds(ProducerIdsAllocated, st.integers(0, (1 << 63) - 1)),
 )
 
 
 @given(facts)
-def test_a_fact_comes_back_as_it_was(fact: TopicCreated | TopicDeleted) -> None:
+def test_a_fact_comes_back_as_it_was(fact: Fact) -> None:
     assert decode(encode(fact)) == fact
 
 
@@ -34,6 +52,15 @@ def test_the_bytes_of_a_fact_do_not_change() -> None:
         {"name": "orders", "topic_id": UUID(int=1).bytes, "partitions": 3, "configs": {"segment.bytes": "2048"}},
     ]
     assert msgpack.unpackb(encode(TopicDeleted(UUID(int=2)))) == [2, 0, {"topic_id": UUID(int=2).bytes}]
+    added = PartitionsAdded(UUID(int=2), 6)
+    assert msgpack.unpackb(encode(added)) == [3, 0, {"topic_id": UUID(int=2).bytes, "partitions": 6}]
+    change = ConfigsChanged(resource_type=2, resource_name="orders", configs={"segment.bytes": "2048"})
+    assert msgpack.unpackb(encode(change)) == [
+        4,
+        0,
+        {"type": 2, "name": "orders", "configs": {"segment.bytes": "2048"}},
+    ]
+    assert msgpack.unpackb(encode(ProducerIdsAllocated(1000))) == [5, 0, {"next_id": 1000}]
 
 
 def test_an_older_record_without_settings_takes_none() -> None:
