@@ -3,7 +3,15 @@
 from collections.abc import Mapping
 
 from ..protocol.errors import CorruptBatch, DecompressionFailed, ErrorCode, InflatedTooLarge, RequestRefused
-from ..storage.errors import CorruptLog, DiskFailed, LogExists, LogOffline, OffsetOutOfRange
+from ..storage.errors import (
+    CorruptLog,
+    DiskFailed,
+    LogExists,
+    LogOffline,
+    OffsetOutOfRange,
+    OutOfOrderSequence,
+    ProducerFenced,
+)
 
 CODES: Mapping[type[Exception], ErrorCode] = {
     CorruptBatch: ErrorCode.CORRUPT_MESSAGE,
@@ -14,6 +22,8 @@ CODES: Mapping[type[Exception], ErrorCode] = {
     LogExists: ErrorCode.KAFKA_STORAGE_ERROR,
     LogOffline: ErrorCode.KAFKA_STORAGE_ERROR,
     DiskFailed: ErrorCode.KAFKA_STORAGE_ERROR,
+    ProducerFenced: ErrorCode.INVALID_PRODUCER_EPOCH,  # not PRODUCER_FENCED, which a coordinator answers (KIP-588)
+    OutOfOrderSequence: ErrorCode.OUT_OF_ORDER_SEQUENCE_NUMBER,
 }
 
 ANSWERABLE: tuple[type[Exception], ...] = (RequestRefused, *CODES)
@@ -39,3 +49,8 @@ def code_of(error: Exception) -> ErrorCode:
         if code is not None:
             return code
     return ErrorCode.UNKNOWN_SERVER_ERROR
+
+
+def outcome_of(error: Exception | None) -> tuple[ErrorCode, str | None]:
+    """The code and the message for one part of a request: success has no message."""
+    return (ErrorCode.NONE, None) if error is None else (code_of(error), message_of(error))

@@ -3,7 +3,8 @@
 StorageError
     at the disk:     DiskFailed (an I/O call failed), DiskFull (no space: nothing was written, try again later)
     while reading:   OffsetOutOfRange, CorruptLog (bytes on disk are not what was written)
-    while writing:   LogOffline (a failed sync or damage below the durable mark; nothing is accepted until reopened)
+    while writing:   LogOffline (a failed sync or damage below the durable mark; nothing is accepted until reopened),
+                     ProducerFenced, OutOfOrderSequence (an idempotent producer's batch that may not follow)
     while opening:   DirectoryLocked, UnknownFormat, LogExists, LogMissing
 """
 
@@ -46,6 +47,25 @@ class LogOffline(StorageError):
     def __init__(self, directory: str, reason: str) -> None:
         super().__init__(f"{directory} is offline: {reason}")
         self.directory, self.reason = directory, reason
+
+
+class ProducerFenced(StorageError):
+    """A producer of an older epoch than one that has already written."""
+
+    def __init__(self, producer_id: int, epoch: int, current: int) -> None:
+        super().__init__(f"epoch {epoch} of producer {producer_id} is smaller than {current}, the last one seen")
+        self.producer_id, self.epoch, self.current = producer_id, epoch, current
+
+
+class OutOfOrderSequence(StorageError):
+    """A batch that does not follow on the last one of its producer."""
+
+    def __init__(self, *, producer_id: int, epoch: int, sequence: int, expected: int) -> None:
+        super().__init__(
+            f"out of order sequence number for producer {producer_id} in epoch {epoch}: {sequence} where "
+            f"{expected} should be"
+        )
+        self.producer_id, self.epoch, self.sequence, self.expected = producer_id, epoch, sequence, expected
 
 
 class DirectoryLocked(StorageError):

@@ -23,6 +23,7 @@ from .errors import CorruptLog, DiskFailed, DiskFull, LogOffline, OffsetOutOfRan
 from .flush import Flush
 from .handles import Handles
 from .leader_epochs import LeaderEpochs
+from .producer_state import ProducerState
 from .recovery import OpenedLog, Recovered
 from .segment import Boundary, Room, Segment
 from .timestamps import TimestampOffset, find_max_timestamp, find_timestamp
@@ -51,7 +52,7 @@ class Place(NamedTuple):
 
 
 class Log:
-    """An open log. `config` may be replaced; segment settings take effect with the next segment."""
+    """An open log."""
 
     def __init__(self, disk: Disk, directory: str, *, opened: OpenedLog, config: LogConfig, handles: Handles) -> None:
         """`directory` is named `<topic>-<partition>`; made by LogDirectory."""
@@ -61,6 +62,8 @@ class Log:
         self.config = config
         self.leader_epochs: LeaderEpochs = opened.leader_epochs
         self.recovered: Recovered = opened.recovered
+        self.producers: ProducerState = opened.producers
+        """Whoever appends asks it for duplicates first."""
         self.start_offset = opened.segments[0].base_offset
         self.end_offset = self.written_offset = self.recovery_point = opened.end_offset
         self.size = sum(segment.size for segment in opened.segments)
@@ -68,6 +71,7 @@ class Log:
         self._disk = disk
         self._handles = handles
         self._mark = opened.mark
+        self._snapshots = opened.snapshots
         self._segments = opened.segments
         self._bases = [segment.base_offset for segment in opened.segments]
         self._active = opened.segments[-1]
@@ -104,6 +108,11 @@ class Log:
         """The segments, for those who keep house: they are to be read only."""
         return tuple(self._segments)
 
+    def reconfigure(self, config: LogConfig) -> None:
+        """Other settings hold from here on; those of the indexes with the next segment."""
+        self.config = config
+        self._active.limits = config
+
     # Writing.
 
     def append(self, batch: memoryview, header: BatchHeader, *, now_ms: int) -> int:
@@ -111,12 +120,15 @@ class Log:
 
         Base offset and leader epoch, and under LogAppendTime `now_ms` if the caller has not done that, are stamped into
         the buffer, which must stay as it is until `write_out`. A new segment is begun when one is due (L-4), which
-        writes out what was staged before.
+        writes out what was staged before. A batch of an idempotent producer, no duplicate, must follow on its last one:
+        ProducerFenced, OutOfOrderSequence.
         """
         if self._lost is not None:
             raise self._lost
         if self._offline_reason is not None:
             raise LogOffline(self.directory, self._offline_reason)
+        if header.producer_id >= 0:
+            self.producers.check(header)
         size = LENGTH_END + header.batch_length
         assert size == len(batch)
         timestamp = header.max_timestamp
@@ -130,6 +142,8 @@ class Log:
         restamp(batch, 0, base_offset=base_offset, leader_epoch=self.leader_epochs.latest)
         self._active.stage(batch, last_offset=last_offset, timestamp=timestamp)
         self.end_offset = last_offset + 1
+        if header.producer_id >= 0:
+            self.producers.update(header, base_offset, timestamp=timestamp, now_ms=now_ms)
         return base_offset
 
     def write_out(self) -> None:
@@ -145,17 +159,22 @@ class Log:
         active = self._active
         if self._offline_reason is not None:
             active.forget_staged()
-            self.end_offset = self.written_offset
+            self._forget_staged()
             raise LogOffline(self.directory, self._offline_reason)
         before = active.size
         try:
             active.write_out(self.end_offset)
         except BaseException:
-            self.end_offset = self.written_offset
+            self._forget_staged()
             raise
         self._changed = True
         self.size += active.size - before
         self.written_offset = self.end_offset
+        self.producers.commit()
+
+    def _forget_staged(self) -> None:
+        self.end_offset = self.written_offset
+        self.producers.rewind()
 
     def _roll(self, now_ms: int) -> None:
         """Close the active segment and begin the next one."""
@@ -175,6 +194,10 @@ class Log:
         self._bases.append(new.base_offset)
         self._active = new
         self.write_mark()
+        self._write_snapshot()
+
+    def _write_snapshot(self) -> None:
+        self._snapshots.write(self.end_offset, self.producers, mark=self._mark.offset or 0)
 
     # Making durable.
 
@@ -346,6 +369,8 @@ class Log:
             self._go_offline("a sync failed")
             raise
         self.write_mark()
+        if self.end_offset > self.start_offset:
+            self._write_snapshot()
 
     def discard(self) -> None:
         """Close the files and care for nothing: the log is being deleted. Waits for a flush that is going on."""

@@ -28,6 +28,8 @@ from .errors import CorruptLog
 from .handles import Handles
 from .leader_epochs import LeaderEpochs
 from .leftovers import remove_leftovers, segment_bases
+from .producer_snapshots import ProducerSnapshots
+from .producer_state import ProducerState
 from .scan import scan
 from .segment import Boundary, Room, Segment
 from .segment_indexes import Tally
@@ -61,6 +63,8 @@ class OpenedLog:
     segments: list[Segment]
     leader_epochs: LeaderEpochs
     mark: DurableMark
+    producers: ProducerState
+    snapshots: ProducerSnapshots
     end_offset: int
     """Everything below is on the platter."""
     recovered: Recovered
@@ -123,7 +127,7 @@ class _Recovery:
         if end.offset != self.mark.offset:
             return None
         last.resume(now_ms=now_ms)
-        return self._opened(end.offset, Recovered())
+        return self._opened(end.offset, Recovered(), now_ms)
 
     def recover(self, now_ms: int) -> OpenedLog:
         """Read what may be torn, cut or quarantine it, and make the rest durable."""
@@ -135,7 +139,7 @@ class _Recovery:
         if bad is None and mark is not None and end_offset < mark:
             bad = CorruptLog(self.directory, 0, f"the log ends at {end_offset}, below the durable mark {mark}")
         if bad is not None and (mark is None or end_offset < mark):
-            return self._quarantine(bad, end_offset if mark is None else mark)
+            return self._quarantine(bad, end_offset if mark is None else mark, now_ms)
         truncated_bytes = 0
         if bad is not None:
             truncated_bytes = self._cut(bad, scanned)
@@ -146,14 +150,19 @@ class _Recovery:
             self.epochs.assign(self.epochs.latest + 1, end_offset)
         self._settle(scanned, end_offset, now_ms)
         return self._opened(
-            end_offset, Recovered(truncated_bytes=truncated_bytes, rebuilt_indexes=len(scanned), quarantined=None)
+            end_offset, Recovered(truncated_bytes=truncated_bytes, rebuilt_indexes=len(scanned)), now_ms
         )
 
-    def _opened(self, end_offset: int, recovered: Recovered) -> OpenedLog:
+    def _opened(self, end_offset: int, recovered: Recovered, now_ms: int) -> OpenedLog:
+        snapshots, producers = ProducerSnapshots.read(self.disk, self.directory), ProducerState()
+        if recovered.quarantined is None:
+            producers = snapshots.load(self.segments, end_offset, now_ms=now_ms)
         return OpenedLog(
             segments=self.segments,
             leader_epochs=self.epochs,
             mark=self.mark,
+            producers=producers,
+            snapshots=snapshots,
             end_offset=end_offset,
             recovered=recovered,
         )
@@ -207,12 +216,12 @@ class _Recovery:
             expected = one.end.offset
         return None
 
-    def _quarantine(self, bad: CorruptLog, end_offset: int) -> OpenedLog:
+    def _quarantine(self, bad: CorruptLog, end_offset: int, now_ms: int) -> OpenedLog:
         """Leave everything as it is, for an operator to look at, and for consumers as far as it is sound."""
         logger.error("quarantined directory=%s durable_mark=%s because=%s", self.directory, self.mark.offset, bad)
         last = self.segments[-1]
         last.next_offset = max(end_offset, last.base_offset)
-        return self._opened(end_offset, Recovered(quarantined=bad))
+        return self._opened(end_offset, Recovered(quarantined=bad), now_ms)
 
     def _cut(self, bad: CorruptLog, scanned: list[_Scanned]) -> int:
         """Take away what is bad and all that follows; how many bytes that were."""

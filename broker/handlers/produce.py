@@ -5,7 +5,7 @@ id. acks=0 has no answer: on an error the connection is closed, so that the clie
 (KafkaApis.handleProduceRequest). acks=1 is answered when the page cache has the batch, acks=all when the disk has it.
 """
 
-from ...protocol.batch import HEADER_SIZE
+from ...protocol.batch import HEADER_SIZE, TRANSACTIONAL
 from ...protocol.compression import Codec
 from ...protocol.errors import ErrorCode, RequestRefused
 from ...protocol.messages.produce import (
@@ -25,6 +25,7 @@ ACKS_LEADER = 1
 ACKS_ALL = -1
 ZSTD_SINCE = 7
 CODEC_POSITION = 22
+"""The low byte of a batch's attributes."""
 CODEC_MASK = 0x07
 NO_OFFSET = -1
 
@@ -111,6 +112,13 @@ def produce(
     work = [(topic, answer.add(topic)) for topic in request.topic_data]
     if not any(outcomes for _, outcomes in work):
         return NO_RESPONSE if request.acks == ACKS_NONE else answer.response()
+    if request.transactional_id is None and any(map(_is_transactional, request.topic_data)):
+        # KafkaApis.handleProduceRequest: nobody may write for a transactional id that is not named [B-17].
+        refused = RequestRefused(ErrorCode.TRANSACTIONAL_ID_AUTHORIZATION_FAILED, "no transactional id is named")
+        for _, outcomes in work:
+            for outcome in outcomes:
+                outcome(refused)
+        return answer.pending
     append = _Appender(context, services, request.acks)
     for topic, outcomes in work:
         for data, outcome in zip(topic.partition_data, outcomes, strict=True):
@@ -119,6 +127,14 @@ def produce(
             except ANSWERABLE as error:
                 outcome(error)
     return answer.pending
+
+
+def _is_transactional(topic: TopicProduceData) -> bool:
+    """Whether some batch says that it belongs to a transaction."""
+    return any(
+        data.records is not None and len(data.records) >= HEADER_SIZE and data.records[CODEC_POSITION] & TRANSACTIONAL
+        for data in topic.partition_data
+    )
 
 
 class _Appender:

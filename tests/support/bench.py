@@ -154,11 +154,13 @@ class Bench:
         """See `Touched`."""
         self.touched.append(partition)
 
-    def stage(self, partition: Partition, *values: bytes, acks: int = ACKS_ALL) -> Append:
+    def stage(
+        self, partition: Partition, *values: bytes, acks: int = ACKS_ALL, batch: bytearray | None = None
+    ) -> Append:
         """Append a batch; `write_out` is still to come."""
         append = Append()
         append.base_offset, _ = partition.append(
-            memoryview(a_batch(values or (b"value",))),
+            memoryview(a_batch(values or (b"value",)) if batch is None else batch),
             acks=acks,
             now_ms=self.environment.now_ms(),
             waiter=append.answers.append,

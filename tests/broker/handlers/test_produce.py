@@ -128,14 +128,60 @@ async def test_a_batch_that_is_cut_short_is_corrupt(house: House, length: int) -
         (a_batch(last_offset_delta=3), ErrorCode.INVALID_RECORD),
         (a_batch(attributes=0x20), ErrorCode.INVALID_RECORD),
         (a_batch(producer_id=7, producer_epoch=0, base_sequence=-1), ErrorCode.INVALID_RECORD),
-        (a_batch(producer_id=7, producer_epoch=0, base_sequence=0), ErrorCode.INVALID_RECORD),
-        (a_batch(attributes=0x10), ErrorCode.INVALID_RECORD),
+        (a_batch(producer_id=7, producer_epoch=-1, base_sequence=0), ErrorCode.INVALID_RECORD),
+        (a_batch(attributes=0x10), ErrorCode.TRANSACTIONAL_ID_AUTHORIZATION_FAILED),
         (a_batch(attributes=0x08), ErrorCode.INVALID_TIMESTAMP),
     ],
-    ids=["B-7", "B-8 none", "B-8 count", "B-8 delta", "B-9", "B-10", "no idempotence yet", "no transactions", "B-13"],
+    ids=["B-7", "B-8 none", "B-8 count", "B-8 delta", "B-9", "B-10", "no epoch", "B-17", "B-13"],
 )
 async def test_a_header_that_a_client_may_not_send_is_refused(house: House, batch: bytes, code: ErrorCode) -> None:
     assert await code_for(house, batch) is code
+
+
+async def test_a_retry_is_answered_with_the_offset_of_the_first_attempt(house: House) -> None:
+    """B-21, I-2: nothing is written a second time."""
+    first, second = (a_batch(producer_id=7, producer_epoch=0, base_sequence=number) for number in (0, 1))
+    answers = [await house.produce("orders", bytes(batch)) for batch in (first, second, first, second)]
+    assert [(one.error_code, one.base_offset) for one in answers] == [(0, 0), (0, 1), (0, 0), (0, 1)]  # type: ignore[union-attr]
+    assert house.server.topics.by_name("orders").partitions[0].log.end_offset == 2  # type: ignore[union-attr]
+
+
+async def test_a_retry_is_told_the_first_attempts_append_time(house: House) -> None:
+    """I-2: the original offset and timestamp."""
+    await house.create("stamped", message_timestamp_type="LogAppendTime")
+    batch = bytes(a_batch(producer_id=7, producer_epoch=0, base_sequence=0))
+    answers = [await house.produce("stamped", batch) for _ in range(2)]
+    assert answers[0].log_append_time_ms == answers[1].log_append_time_ms > NOW_MS  # type: ignore[union-attr]
+
+
+async def test_gaps_and_old_epochs_are_refused(house: House) -> None:
+    """I-2, I-3."""
+    assert await code_for(house, a_batch(producer_id=7, producer_epoch=1, base_sequence=0)) is ErrorCode.NONE
+    gap = a_batch(producer_id=7, producer_epoch=1, base_sequence=2)
+    assert await code_for(house, gap) is ErrorCode.OUT_OF_ORDER_SEQUENCE_NUMBER
+    old = a_batch(producer_id=7, producer_epoch=0, base_sequence=0)
+    assert await code_for(house, old) is ErrorCode.INVALID_PRODUCER_EPOCH
+    assert await code_for(house, a_batch(producer_id=7, producer_epoch=1, base_sequence=1)) is ErrorCode.NONE
+
+
+async def test_a_transactional_batch_takes_the_whole_request_with_it(house: House) -> None:
+    """B-17."""
+    good, bad = bytes(a_batch()), bytes(a_batch(attributes=0x10))
+    topic = TopicProduceData(
+        name="orders",
+        partition_data=(
+            PartitionProduceData(index=0, records=memoryview(bytearray(good))),
+            PartitionProduceData(index=1, records=memoryview(bytearray(bad))),
+        ),
+    )
+    for transactional_id, codes in (
+        (None, [ErrorCode.TRANSACTIONAL_ID_AUTHORIZATION_FAILED] * 2),
+        ("t", [ErrorCode.NONE, ErrorCode.INVALID_TXN_STATE]),
+    ):
+        request = ProduceRequest(transactional_id=transactional_id, acks=-1, topic_data=(topic,))
+        response = await house.ask(request, version=11)
+        assert isinstance(response, ProduceResponse)
+        assert [one.error_code for one in response.responses[0].partition_responses] == codes
 
 
 async def test_what_is_stored_is_stamped_and_nothing_else_changes(house: House) -> None:

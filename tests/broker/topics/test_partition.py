@@ -73,6 +73,54 @@ async def test_one_read_of_a_socket_touches_a_partition_with_one_write(bench: Be
     assert [path for path in bench.disk.appended if path.endswith(".log")] == [f"orders-0/{0:020d}.log"]
 
 
+def idempotent(sequence: int) -> bytearray:
+    return a_batch(producer_id=5, producer_epoch=0, base_sequence=sequence)
+
+
+@on_the_bench
+async def test_a_duplicate_waits_until_the_first_attempt_is_durable(bench: Bench) -> None:
+    """I-2: success says what acks=all says, whichever attempt it answers."""
+    partition = bench.partition()
+    first = bench.stage(partition, batch=idempotent(0))
+    partition.write_out()
+    retry = bench.stage(partition, batch=idempotent(0))
+    partition.write_out()
+    assert (retry.base_offset, first.answers, retry.answers) == (0, [], [])
+    await bench.settle()
+    assert (first.answers, retry.answers) == ([None], [None])
+    late = bench.stage(partition, batch=idempotent(0))
+    partition.write_out()
+    assert late.answers == [None], "what is durable already needs no further round"
+    assert partition.log.end_offset == 1
+
+
+@on_the_bench
+async def test_a_duplicate_of_what_the_disk_refused_is_refused_with_it(bench: Bench) -> None:
+    partition = bench.partition()
+    bench.disk.fail_next("append")
+    first, retry = bench.stage(partition, batch=idempotent(0)), bench.stage(partition, batch=idempotent(0))
+    partition.write_out()
+    assert all(isinstance(one.answers[0], DiskFailed) for one in (first, retry))
+    again = bench.stage(partition, batch=idempotent(0))
+    partition.write_out()
+    await bench.settle()
+    assert (again.base_offset, again.answers) == (0, [None])
+
+
+@on_the_bench
+async def test_a_duplicate_of_what_was_never_synced_fails_like_it(bench: Bench) -> None:
+    partition = bench.partition()
+    first = bench.stage(partition, batch=idempotent(0))
+    partition.write_out()
+    bench.disk.fail_next("sync", path=".log")
+    await bench.settle()
+    assert isinstance(first.answers[0], DiskFailed)
+    retry = bench.stage(partition, batch=idempotent(0))
+    partition.write_out()
+    await bench.settle()
+    assert isinstance(retry.answers[0], LogOffline)
+
+
 # What consumers see
 
 
