@@ -17,7 +17,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
-from ..protocol.apis import APIS, Api
+from ..protocol.apis import api_of
 from ..protocol.errors import ProtocolError, RequestRefused
 from ..protocol.framing import FrameReader
 from ..protocol.primitives import INT32_MAX
@@ -28,7 +28,6 @@ from .errors import ClientClosed, ConnectionLost, TidelogError, TimedOut, error_
 
 CALLS_MAX = 256
 
-_API_OF: dict[type, Api] = {api.request: api for api in APIS.values()}
 _WIRE = TideWire()
 
 Response = TypeVar("Response")
@@ -167,7 +166,7 @@ class Connection(asyncio.BufferedProtocol):
         if self.lost is not None:
             raise ConnectionLost(f"no connection to {self.address}") from self.lost
         assert self._transport is not None
-        api = _API_OF[type(request)]
+        api = api_of(type(request))
         correlation_id = self._next_id
         self._next_id = (self._next_id + 1) & INT32_MAX
         header = RequestHeader(

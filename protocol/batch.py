@@ -35,6 +35,8 @@ CRC_POSITION: Final = 17
 CHECKED_FROM: Final = 21
 """The CRC covers the bytes from here, the attributes, to the batch's end."""
 MAX_TIMESTAMP_POSITION: Final = 35
+PRODUCER_POSITION: Final = 43
+"""Producer id, epoch and base sequence stand here in a row."""
 BATCH_LENGTH_MIN: Final = HEADER_SIZE - LENGTH_END
 
 CODEC_MASK: Final = 0x07
@@ -47,17 +49,21 @@ NO_PRODUCER_ID: Final = -1
 NO_PRODUCER_EPOCH: Final = -1
 NO_SEQUENCE: Final = -1
 NO_LEADER_EPOCH: Final = -1
+NO_TIMESTAMP: Final = -1
+"""What a producer without a clock writes."""
 
 _HEADER = struct.Struct(">qiibIhiqqqhii")
 _INT64 = struct.Struct(">q")
 _INT32 = struct.Struct(">i")
 _UINT32 = struct.Struct(">I")
 _INT16 = struct.Struct(">h")
+_PRODUCER = struct.Struct(">qhi")
 
 assert _HEADER.size == HEADER_SIZE
 assert struct.calcsize(">qiib") == CRC_POSITION
 assert struct.calcsize(">qiibI") == CHECKED_FROM
 assert struct.calcsize(">qiibIhiq") == MAX_TIMESTAMP_POSITION
+assert struct.calcsize(">qiibIhiqq") == PRODUCER_POSITION
 
 
 class BatchHeader(NamedTuple):
@@ -179,6 +185,15 @@ def stamp_append_time(buffer: bytearray | memoryview, position: int, now_ms: int
     header = read_header(buffer, position)
     _INT16.pack_into(buffer, position + CHECKED_FROM, header.attributes | LOG_APPEND_TIME)
     _INT64.pack_into(buffer, position + MAX_TIMESTAMP_POSITION, now_ms)
+    _UINT32.pack_into(buffer, position + CRC_POSITION, crc_of(buffer, position, header.size))
+
+
+def stamp_producer(
+    buffer: bytearray | memoryview, position: int, *, producer_id: int, producer_epoch: int, base_sequence: int
+) -> None:
+    """Number the batch of a producer anew, in place, with a new CRC."""
+    header = read_header(buffer, position)
+    _PRODUCER.pack_into(buffer, position + PRODUCER_POSITION, producer_id, producer_epoch, base_sequence)
     _UINT32.pack_into(buffer, position + CRC_POSITION, crc_of(buffer, position, header.size))
 
 

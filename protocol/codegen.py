@@ -4,10 +4,11 @@ Theory: what a version looks like is known before the first byte arrives, so not
 are read. From the fields' metadata straight-line Python is generated: neighbouring fields of fixed size become one
 `struct` call, nested structs and arrays become nested blocks, fields that the version lacks become constants.
 
-Invariants of a decoder: it reads nothing beyond the buffer; a length or a count is checked against the bytes that
-are left (by the smallest size that an element can have) before anything is allocated for it; whatever is wrong with
-the bytes ends in one of `UNREADABLE`, which the wire turns into `MalformedMessage`. Generated names: `b` the buffer,
-`n` its size, `p` the position; `w` appends a part of the output.
+Invariants of a decoder: it reads nothing beyond the buffer; a length or a count is checked against the bytes that are
+left (by the smallest size that an element can have) before anything is allocated for it; elements are counted, for
+each is an object larger than its bytes; whatever is wrong with the bytes ends in one of `UNREADABLE`, which the wire
+turns into `MalformedMessage`. Generated names: `b` the buffer, `n` its size, `p` the position; `w` appends a part of
+the output.
 
 The only text that reaches `exec` is made here from class metadata, never from input.
 """
@@ -33,7 +34,10 @@ Encode = Callable[[object, list[Buffer], list[int]], None]
 UNREADABLE = (MalformedMessage, struct.error, IndexError, ValueError, OverflowError, MemoryError)
 """What a decoder may raise."""
 
-_NUMBERS = {kind: kind.value for kind in (Kind.INT8, Kind.INT16, Kind.INT32, Kind.INT64, Kind.FLOAT64, Kind.BOOLEAN)}
+_NUMBERS = {
+    kind: kind.value
+    for kind in (Kind.INT8, Kind.INT16, Kind.UINT16, Kind.INT32, Kind.INT64, Kind.FLOAT64, Kind.BOOLEAN)
+}
 _CODES = {**_NUMBERS, Kind.ERROR: "h", Kind.UUID: "16s"}
 """The `struct` codes of the kinds whose size is fixed."""
 _LENGTH_CODES = {Kind.STRING: "h", Kind.BYTES: "i", Kind.RECORDS: "i"}
@@ -43,9 +47,9 @@ _COMPACT_NULL = b"\x00"
 
 
 @cache
-def decoder(message: type, version: int, flexible: bool) -> Decode:
-    """Reads a message class as of a version."""
-    return _DecoderSource(message, version, flexible).compile()
+def decoder(message: type, version: int, flexible: bool, *, elements_max: int | None = None) -> Decode:
+    """Reads a message class as of a version; refuses one whose arrays have more elements in all than `elements_max`."""
+    return _DecoderSource(message, version, flexible, elements_max=elements_max).compile()
 
 
 @cache
@@ -120,14 +124,16 @@ class _Source:
 
 
 class _DecoderSource(_Source):
-    def __init__(self, message: type, version: int, flexible: bool) -> None:
+    def __init__(self, message: type, version: int, flexible: bool, *, elements_max: int | None) -> None:
         super().__init__(message, version, flexible)
+        self.elements_max = elements_max
         self.pending: list[tuple[str, str]] = []
         self.after_pending: list[str] = []
         self.names.update(
             uvarint=read_unsigned_varint,
             skip_tags=skip_tags,
             cut_short=_cut_short,
+            too_many=_too_many,
             null_refused=_null_refused,
             unpack_from=struct.unpack_from,
             error_of=_ERRORS.get,
@@ -136,6 +142,8 @@ class _DecoderSource(_Source):
 
     def compile(self) -> Decode:
         self.emit("n = len(b)")
+        if self.elements_max is not None:
+            self.emit(f"room = {self.elements_max}")
         message = self.struct(self.message)
         self.emit(f"return {message}, p")
         decode: Decode = self.compiled("decode(b, p)")  # type: ignore[assignment]
@@ -203,6 +211,9 @@ class _DecoderSource(_Source):
         assert element_size > 0, "elements that take no bytes could be announced without limit"
         self.null_or(count, value, nullable)
         self.emit(f"if {count} * {element_size} > n - p: cut_short(p, {count}, n)")
+        if self.elements_max is not None:
+            self.emit(f"room -= {count}")
+            self.emit(f"if room < 0: too_many(p, {self.elements_max})")
         if wire.kind in _NUMBERS:
             self.emit(f"{value} = unpack_from(f'>{{{count}}}{_NUMBERS[wire.kind]}', b, p)")
             self.emit(f"p += {count} * {element_size}")
@@ -480,6 +491,10 @@ def _write_tags(write: Callable[[bytes], None], tagged: Sequence[tuple[int, byte
 
 def _cut_short(position: int, announced: int, end: int) -> NoReturn:
     raise MalformedMessage(f"{announced} announced at position {position}, {end - position} bytes are left")
+
+
+def _too_many(position: int, elements_max: int) -> NoReturn:
+    raise MalformedMessage(f"more than {elements_max} elements of arrays at position {position}")
 
 
 def _null_refused(position: int) -> NoReturn:

@@ -40,12 +40,20 @@ XERIAL_MAGIC: Final = b"\x82SNAPPY\x00"
 XERIAL_HEADER: Final = XERIAL_MAGIC + struct.pack(">ii", 1, 1)
 XERIAL_BLOCK_SIZE: Final = 32 << 10
 
+SNAPPY_RATIO_MAX: Final = 32
+"""More than the format can do: its best element makes 64 bytes of 3."""
+
 _INT32 = struct.Struct(">i")
 _FIRST_RATIO = 4
 _FIRST_SIZE_MIN = 4 << 10
 _GROWTH = 16
 _OUTPUT_FULL = ("failed to write whole buffer", "Destination buffer is too small")
 """What cramjam says when the output is too small. Only the choice of the exception hangs on these words."""
+_LIES = (
+    *("corrupt", "incomplete", "unexpected end of file", "invalid", "Unknown frame", "truncated", "empty input"),
+    *("_unknown", "_wrong", "_set", "mismatch", "Unsupported", "too much memory", "Src size is incorrect"),
+)
+"""What cramjam says of bytes to which no larger output would do justice. Words missing here cost time, nothing else."""
 
 
 def compress(codec: Codec, data: Buffer, level: int | None = None) -> bytes:
@@ -101,13 +109,15 @@ def _inflate(decompress_into: Callable[[Buffer, bytearray], int], data: Buffer, 
         try:
             inflated_size = decompress_into(data, output)
         except cramjam.DecompressionError as error:
-            # Too small an output cannot be told for certain from bytes that lie, so both are tried with a larger one.
-            if size < size_max:
+            said = str(error)
+            # Too small an output cannot be told for certain from bytes that lie, so what is not known as a lie is tried
+            # with a larger one. A lie must not cost the largest: it comes from outside, as often as anybody likes.
+            if size < size_max and not any(words in said for words in _LIES):
                 size = min(size_max, size * _GROWTH)
                 continue
-            if any(words in str(error) for words in _OUTPUT_FULL):
+            if any(words in said for words in _OUTPUT_FULL):
                 raise InflatedTooLarge(f"{len(data)} bytes inflate to more than {size_max}") from None
-            raise DecompressionFailed(str(error)) from None
+            raise DecompressionFailed(said) from None
         with memoryview(output) as whole:
             return bytes(whole[:inflated_size])
 
@@ -132,6 +142,8 @@ def _decompress_snappy(data: Buffer, size_max: int) -> bytes:
             size = sum(map(cramjam.snappy.decompress_raw_len, _snappy_blocks(whole)))
             if size > size_max:
                 raise InflatedTooLarge(f"{len(data)} bytes claim to inflate to {size}, more than {size_max}")
+            if size > SNAPPY_RATIO_MAX * len(data):
+                raise DecompressionFailed(f"{len(data)} bytes claim to inflate to {size}, which snappy cannot do")
             output = bytearray(size)
             position = 0
             with memoryview(output) as free:

@@ -58,6 +58,7 @@ class Kind(Enum):
     BOOLEAN = "?"
     INT8 = "b"
     INT16 = "h"
+    UINT16 = "H"
     INT32 = "i"
     INT64 = "q"
     FLOAT64 = "d"
@@ -152,6 +153,11 @@ def int16(default: int = 0, *, versions: str = "0+", tag: int | None = None) -> 
     return dataclasses.field(default=default, metadata=_metadata(Kind.INT16, versions, tag=tag))
 
 
+def uint16(default: int = 0, *, versions: str = "0+", tag: int | None = None) -> int:
+    """16 bits, unsigned: a port."""
+    return dataclasses.field(default=default, metadata=_metadata(Kind.UINT16, versions, tag=tag))
+
+
 def int32(default: int = 0, *, versions: str = "0+", tag: int | None = None) -> int:
     """32 bits, signed."""
     return dataclasses.field(default=default, metadata=_metadata(Kind.INT32, versions, tag=tag))
@@ -204,6 +210,11 @@ def batches(*, versions: str = "0+") -> Buffer | None:
     return dataclasses.field(default=None, metadata=_metadata(Kind.RECORDS, versions, nullable="0+"))
 
 
+def required_batches(*, versions: str = "0+") -> Buffer:
+    """Like `batches`, never null."""
+    return dataclasses.field(default=b"", metadata=_metadata(Kind.RECORDS, versions))
+
+
 def struct(of: type[T], *, versions: str = "0+", tag: int | None = None) -> T:
     """Another dataclass, by default with all its defaults."""
     return dataclasses.field(default=of(), metadata=_metadata(Kind.STRUCT, versions, tag=tag, struct=of))
@@ -222,11 +233,26 @@ def array(of: type[T], *, versions: str = "0+", tag: int | None = None) -> tuple
 
 
 def nullable_array(
-    of: type[T], *, nullable: str = "0+", versions: str = "0+", tag: int | None = None
+    of: type[T],
+    default: tuple[T, ...] | None = (),
+    *,
+    nullable: str = "0+",
+    versions: str = "0+",
+    tag: int | None = None,
 ) -> tuple[T, ...] | None:
     """Like `array`, or null in the versions that `nullable` names."""
     metadata = _metadata(Kind.STRUCT, versions, nullable=nullable, tag=tag, is_array=True, struct=of)
-    return dataclasses.field(default=(), metadata=metadata)
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+def int8_array(*, versions: str = "0+", tag: int | None = None) -> tuple[int, ...]:
+    """An array of 8-bit numbers."""
+    return dataclasses.field(default=(), metadata=_metadata(Kind.INT8, versions, tag=tag, is_array=True))
+
+
+def int16_array(*, versions: str = "0+", tag: int | None = None) -> tuple[int, ...]:
+    """An array of 16-bit numbers."""
+    return dataclasses.field(default=(), metadata=_metadata(Kind.INT16, versions, tag=tag, is_array=True))
 
 
 def int32_array(*, versions: str = "0+", tag: int | None = None) -> tuple[int, ...]:
@@ -234,6 +260,27 @@ def int32_array(*, versions: str = "0+", tag: int | None = None) -> tuple[int, .
     return dataclasses.field(default=(), metadata=_metadata(Kind.INT32, versions, tag=tag, is_array=True))
 
 
+def nullable_int32_array(
+    *, nullable: str = "0+", versions: str = "0+", tag: int | None = None
+) -> tuple[int, ...] | None:
+    """Like `int32_array`, or null in the versions that `nullable` names, and by default."""
+    metadata = _metadata(Kind.INT32, versions, nullable=nullable, tag=tag, is_array=True)
+    return dataclasses.field(default=None, metadata=metadata)
+
+
+def int64_array(*, versions: str = "0+", tag: int | None = None) -> tuple[int, ...]:
+    """An array of 64-bit numbers."""
+    return dataclasses.field(default=(), metadata=_metadata(Kind.INT64, versions, tag=tag, is_array=True))
+
+
 def string_array(*, versions: str = "0+", tag: int | None = None) -> tuple[str, ...]:
     """An array of strings."""
     return dataclasses.field(default=(), metadata=_metadata(Kind.STRING, versions, tag=tag, is_array=True))
+
+
+def nullable_string_array(
+    default: tuple[str, ...] | None = (), *, nullable: str = "0+", versions: str = "0+", tag: int | None = None
+) -> tuple[str, ...] | None:
+    """Like `string_array`, or null in the versions that `nullable` names."""
+    metadata = _metadata(Kind.STRING, versions, nullable=nullable, tag=tag, is_array=True)
+    return dataclasses.field(default=default, metadata=metadata)

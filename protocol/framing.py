@@ -6,6 +6,9 @@ copied. What is left of it at the end of a socket read moves into a buffer of th
 come in up to exactly the size of the frame that is incomplete, so that the next read ends where the frame ends and
 the shared buffer is used again.
 
+Whoever keeps a budget looks at `wanted` before the release, says whether the buffer may grow to that, and reads no
+more until `grow` was called: the room is there then, and the next read allocates nothing.
+
 Invariants: `_start <= _end`, the bytes between them are not consumed yet; outside of a socket read they lie in the own
 buffer. The own buffer is at most twice as large as the bytes that were in it when it was made, or 4 KiB: a length
 alone allocates nothing. It is replaced, never resized, for views of it may be in use.
@@ -33,12 +36,16 @@ class FrameReader:
     stop taking frames at any time: they are held, and `next_frame` goes on with them later without a further read.
     """
 
-    __slots__ = ("_end", "_own", "_shared", "_start", "_view", "frame_size_max")
+    __slots__ = ("_end", "_own", "_shared", "_start", "_view", "claimed", "frame_size_max")
 
-    def __init__(self, shared: bytearray, *, frame_size_max: int) -> None:
+    def __init__(self, shared: bytearray | memoryview, *, frame_size_max: int) -> None:
+        """Readers that are given one view share it; a view of its own is worth saving where there are ten thousand."""
         assert len(shared) >= OWN_SIZE_MIN
         self.frame_size_max = frame_size_max
-        self._shared = memoryview(shared)
+        """Larger ones are refused from now on. May be changed between frames."""
+        self.claimed = 0
+        """The size of the frame that `next_frame` found incomplete; 0 when it found none, or no length yet."""
+        self._shared = shared if isinstance(shared, memoryview) else memoryview(shared)
         self._own: bytearray | None = None
         self._view = self._shared
         self._start = 0
@@ -54,14 +61,34 @@ class FrameReader:
         """Size of the own buffer; 0 while the shared one is enough."""
         return 0 if self._own is None else len(self._own)
 
+    @property
+    def wanted(self) -> int:
+        """The size that the own buffer should have for the next read; 0 if there is nothing to keep."""
+        if self._start == self._end:
+            return 0
+        if self._own is not None and self._end < len(self._own):
+            return len(self._own)
+        return self._room_wanted()
+
     def get_buffer(self) -> memoryview:
         """Where the next bytes are to be received; never empty."""
         if self._own is None:
             assert self._end == 0, "the bytes received before were not released"
             return self._shared
         if self._end == len(self._own):
-            self._move(self._end_of_incomplete_frame() - self._start)
+            self.grow()
         return self._view[self._end :]
+
+    def grow(self) -> None:
+        """Enlarge the own buffer to what is wanted."""
+        if self._own is not None and self._end == len(self._own):
+            self._move(self._room_wanted())
+
+    def make_room(self, size: int) -> None:
+        """Enlarge the own buffer, if it is full, by so much and no more."""
+        if self._own is not None and self._end == len(self._own):
+            held = self._end - self._start
+            self._move(held + min(size, self._end_of_incomplete_frame() - self._end))
 
     def received(self, size: int) -> None:
         """`size` bytes were put into what `get_buffer` returned."""
@@ -79,6 +106,10 @@ class FrameReader:
         assert self._end - self._start >= size
         self._start += size
 
+    def drop(self) -> None:
+        """Consume all that is there: nobody will want it."""
+        self._start = self._end
+
     def next_frame(self) -> memoryview | None:
         """The next whole frame without its length: a writable view, valid until `release`. None if there is none.
 
@@ -86,6 +117,7 @@ class FrameReader:
         """
         start = self._start
         if self._end - start < LENGTH_SIZE:
+            self.claimed = 0
             return None
         size: int = _LENGTH.unpack_from(self._view, start)[0]
         if not FRAME_SIZE_MIN <= size <= self.frame_size_max:
@@ -93,29 +125,36 @@ class FrameReader:
         start += LENGTH_SIZE
         stop = start + size
         if stop > self._end:
+            self.claimed = size
             return None
         self._start = stop
         return self._view[start:stop]
 
-    def release(self) -> None:
+    def release(self, *, may_grow: bool = True) -> None:
         """End of a socket read, or of taking held frames: the shared buffer, and all frames, are given up.
 
-        What is not consumed is kept in the own buffer; with nothing to keep, that is freed.
+        What is not consumed is kept in the own buffer, with room for more if it may grow; with nothing to keep, that
+        is freed.
         """
         size = self._end - self._start
         if size == 0:
             self._own, self._view = None, self._shared
             self._start = self._end = 0
         elif self._own is None:
-            self._move(self._end_of_incomplete_frame() - self._start)
+            self._move(self._room_wanted() if may_grow else size)
         elif len(self._own) > OWN_SIZE_MIN and size < len(self._own) // 4:
             # Not at every release: taking many held frames one by one would copy the rest as often.
             self._move(size)
 
-    def _move(self, size_wanted: int) -> None:
-        """Move what is not consumed to a new own buffer of the size wanted, as far as the bytes received allow it."""
+    def _room_wanted(self) -> int:
+        """Up to the end of the frame that is incomplete, as far as the bytes received allow it."""
         size = self._end - self._start
-        own = bytearray(max(size, min(size_wanted, max(OWN_SIZE_MIN, 2 * size))))
+        return max(size, min(self._end_of_incomplete_frame() - self._start, max(OWN_SIZE_MIN, 2 * size)))
+
+    def _move(self, room: int) -> None:
+        """Move what is not consumed to a new own buffer of this size."""
+        size = self._end - self._start
+        own = bytearray(room)
         view = memoryview(own)
         view[:size] = self._view[self._start : self._end]
         self._own, self._view = own, view

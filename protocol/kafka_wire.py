@@ -9,14 +9,15 @@ response header never has them: its reader does not know yet what the broker spe
 from __future__ import annotations
 
 import struct
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 
-from .apis import APIS, BY_NAME, Api, ApiKey
+from .apis import APIS, DEFINED_BY_NAME, Api, ApiKey
 from .codegen import UNREADABLE, Decode, Encode, decoder, encoder, skip_tags
 from .errors import ErrorCode, MalformedMessage, UnsupportedVersion
 from .primitives import Buffer, read_int32
-from .wire import Request, RequestHeader
+from .wire import ELEMENTS_MAX, REQUEST_SIZE_MAX, Request, RequestHeader
 
 _REQUEST = struct.Struct(">hhih")
 _RESPONSE_PREFIX = struct.Struct(">ii")
@@ -24,23 +25,32 @@ _FLEXIBLE_RESPONSE_PREFIX = struct.Struct(">iix")
 _SIZE = struct.Struct(">i")
 _UNSUPPORTED_VERSION = struct.pack(">h", ErrorCode.UNSUPPORTED_VERSION)
 
-_BY_KEY = {int(key): api for key, api in APIS.items()}
+_KEYS_WITH_RECORDS = frozenset({int(ApiKey.PRODUCE)})
+"""Requests that bring records, and may be as large as a frame."""
 
 
 class KafkaWire:
     """Kafka's spelling of the messages."""
 
-    __slots__ = ()
+    __slots__ = ("_apis",)
+
+    def __init__(self, apis: Mapping[ApiKey, Api] = APIS) -> None:
+        self._apis = {int(key): api for key, api in apis.items()}
+        """Which requests are known, by key; responses are read and written of every API that is defined."""
 
     @property
     def name(self) -> str:
         """For metrics and logs."""
         return "kafka"
 
+    def request_size_max(self, start: bytes) -> int | None:
+        """A request begins with its API's key."""
+        return None if int.from_bytes(start[:2], "big") in _KEYS_WITH_RECORDS else REQUEST_SIZE_MAX
+
     def decode_request(self, frame: memoryview) -> Request:
         """Raises `MalformedMessage`, or `UnsupportedVersion` with the header."""
         try:
-            header, position = _read_request_header(frame)
+            header, position = _read_request_header(frame, self._apis)
         except UNREADABLE as error:
             raise MalformedMessage(f"request header: {error}") from None
         side = _broker_side(header.api.name, header.version)
@@ -105,17 +115,17 @@ class _Side:
 
 @cache
 def _broker_side(name: str, version: int) -> _Side:
-    api = BY_NAME[name]
-    return _side(api, version, reads=api.request, writes=api.response)
+    api = DEFINED_BY_NAME[name]
+    return _side(api, version, reads=api.request, writes=api.response, elements_max=ELEMENTS_MAX)
 
 
 @cache
 def _client_side(name: str, version: int) -> _Side:
-    api = BY_NAME[name]
+    api = DEFINED_BY_NAME[name]
     return _side(api, version, reads=api.response, writes=api.request)
 
 
-def _side(api: Api, version: int, *, reads: type, writes: type) -> _Side:
+def _side(api: Api, version: int, *, reads: type, writes: type, elements_max: int | None = None) -> _Side:
     assert version in api.versions, f"{api.name} v{version}: bytes from outside must not fill the cache"
     flexible = api.is_flexible(version)
     has_tags = flexible and api.key is not ApiKey.API_VERSIONS
@@ -123,12 +133,12 @@ def _side(api: Api, version: int, *, reads: type, writes: type) -> _Side:
         label=f"{api.name} v{version}",
         flexible=flexible,
         response_prefix=_FLEXIBLE_RESPONSE_PREFIX if has_tags else _RESPONSE_PREFIX,
-        decode=decoder(reads, version, flexible),
+        decode=decoder(reads, version, flexible, elements_max=elements_max),
         encode=encoder(writes, version, flexible),
     )
 
 
-def _read_request_header(frame: memoryview) -> tuple[RequestHeader, int]:
+def _read_request_header(frame: memoryview, apis: Mapping[int, Api]) -> tuple[RequestHeader, int]:
     key, version, correlation_id, length = _REQUEST.unpack_from(frame)
     position = _REQUEST.size
     client_id = None
@@ -138,7 +148,7 @@ def _read_request_header(frame: memoryview) -> tuple[RequestHeader, int]:
             raise MalformedMessage(f"a client id of {length} bytes in a frame of {len(frame)}")
         client_id = str(frame[position:end], "utf-8")
         position = end
-    api = _BY_KEY.get(key)
+    api = apis.get(key)
     if api is None:
         raise MalformedMessage(f"API key {key} is not served (version {version}, client id {client_id!r})")
     header = RequestHeader(api=api, version=version, correlation_id=correlation_id, client_id=client_id)

@@ -20,7 +20,7 @@ INT8_MIN, INT8_MAX = -(1 << 7), (1 << 7) - 1
 INT16_MIN, INT16_MAX = -(1 << 15), (1 << 15) - 1
 INT32_MIN, INT32_MAX = -(1 << 31), (1 << 31) - 1
 INT64_MIN, INT64_MAX = -(1 << 63), (1 << 63) - 1
-UINT32_MAX, UINT64_MAX = (1 << 32) - 1, (1 << 64) - 1
+UINT16_MAX, UINT32_MAX, UINT64_MAX = (1 << 16) - 1, (1 << 32) - 1, (1 << 64) - 1
 
 VARINT_SIZE_MAX = 5
 """Bytes that a 32-bit varint may take."""

@@ -18,6 +18,7 @@ from enum import IntEnum
 from typing import Final, NamedTuple
 
 from .batch import (
+    CODEC_MASK,
     CONTROL,
     HEADER_SIZE,
     LENGTH_END,
@@ -49,6 +50,9 @@ DecodedHeaders = tuple[tuple[str, bytes | None], ...]
 
 INFLATED_SIZE_MAX: Final = 128 << 20
 """Bytes that one batch's records may inflate to, unless the caller says otherwise."""
+CREDIBLE_RATIO_MAX: Final = 100
+CREDIBLE_SIZE_MIN: Final = 1 << 20
+"""Records that inflate to no more than this are credible at any ratio."""
 BATCH_SIZE_MAX: Final = 1_048_588
 """Kafka's default `max.message.bytes`."""
 RECORD_SIZE_MIN: Final = 7
@@ -248,6 +252,11 @@ def build_batch(
     )
 
 
+def credible_size(batch: Buffer) -> int:
+    """What a broker lets a stranger's batch inflate to before it calls it a bomb."""
+    return min(INFLATED_SIZE_MAX, max(CREDIBLE_SIZE_MIN, CREDIBLE_RATIO_MAX * len(batch)))
+
+
 def iterate(batch: Buffer, *, inflated_size_max: int = INFLATED_SIZE_MAX) -> Iterator[Record]:
     """The records of the batch at the beginning of `batch`, with their offsets and timestamps as they count in the log.
 
@@ -266,6 +275,22 @@ def iterate(batch: Buffer, *, inflated_size_max: int = INFLATED_SIZE_MAX) -> Ite
     if header.record_count * RECORD_SIZE_MIN > len(data):
         raise CorruptBatch(f"{header.record_count} records announced in {len(data)} bytes")
     return _decode(data, header)
+
+
+def recompress(
+    batch: Buffer, codec: Codec, level: int | None = None, *, inflated_size_max: int = INFLATED_SIZE_MAX
+) -> bytearray:
+    """A copy of the batch at the beginning of `batch` with its records packed in another way, and a true checksum.
+
+    The records are not looked at. `CorruptBatch`, `DecompressionFailed` and `InflatedTooLarge` as in `iterate`.
+    """
+    header = read_header(batch)
+    with memoryview(batch) as whole, whole[HEADER_SIZE : header.size] as records:
+        packed = compress(codec, decompress(header.codec, records, inflated_size_max), level)
+    made = bytearray().join((_NO_BATCH_HEADER, packed))
+    attributes = (header.attributes & ~CODEC_MASK) | codec
+    write_header(made, 0, header._replace(batch_length=len(made) - LENGTH_END, attributes=attributes))
+    return made
 
 
 def _decode(data: bytes, header: BatchHeader) -> Iterator[Record]:  # noqa: C901 - a record's varints, unrolled

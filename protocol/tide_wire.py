@@ -15,7 +15,8 @@ A uuid is 16 bytes, an array of structs is an array of maps, null is nil. Record
 into the payload; the pairs follow each other in the order of the fields and never overlap, for a broker stamps batches
 where they lie.
 
-Both sides speak an API's newest version. Bytes are not trusted: a value of the wrong type, a number that its field
+Both sides speak an API as of its newest version, and carry the fields of all: a topic's name, which Kafka's newest
+version lacks, travels beside its id. Bytes are not trusted: a value of the wrong type, a number that its field
 cannot hold, or a pair outside the payload is a `MalformedMessage`, and what msgpack may allocate is bounded.
 """
 
@@ -30,7 +31,7 @@ from uuid import UUID
 
 import msgpack
 
-from .apis import BY_NAME
+from .apis import BY_NAME, Api
 from .errors import ErrorCode, MalformedMessage, RequestRefused
 from .fields import Kind, MessageField, fields_of, mould_of
 from .primitives import (
@@ -42,18 +43,21 @@ from .primitives import (
     INT32_MIN,
     INT64_MAX,
     INT64_MIN,
+    UINT16_MAX,
     Buffer,
     read_uint32,
 )
-from .wire import Request, RequestHeader
+from .wire import ELEMENTS_MAX, REQUEST_SIZE_MAX, Request, RequestHeader
 
 PREFACE: Final = b"TIDE\x01"
 """The first bytes of a connection: the wire's name and its version. As a frame's length they would be 1.4 GB."""
 
-REQUEST_HEADER_SIZE_MAX = 8 << 20
-"""Records do not count: they travel in the payload."""
 REQUEST_ARRAY_COUNT_MAX = 1 << 16
 """msgpack allocates an array before it has seen its elements, and arrays may be nested a thousand deep."""
+FIELDS_MAX = 1 << 10
+"""Of one map: more than any message has, and room for what later versions may add."""
+UNCOUNTED_SIZE_MAX = 64 << 10
+"""Of a header so small the maps and arrays need not be counted, which costs a call each."""
 
 _PREFIX = struct.Struct(">II")
 _HEADER_START_SIZE = 16
@@ -62,6 +66,7 @@ _HEADER_START_SIZE = 16
 _RANGES = {
     Kind.INT8: (INT8_MIN, INT8_MAX),
     Kind.INT16: (INT16_MIN, INT16_MAX),
+    Kind.UINT16: (0, UINT16_MAX),
     Kind.INT32: (INT32_MIN, INT32_MAX),
     Kind.INT64: (INT64_MIN, INT64_MAX),
     Kind.ERROR: (INT16_MIN, INT16_MAX),
@@ -73,23 +78,34 @@ _ABSENT: Final = object()
 class TideWire:
     """Our own spelling of the messages."""
 
-    __slots__ = ()
+    __slots__ = ("_apis",)
+
+    def __init__(self, apis: Mapping[str, Api] = BY_NAME) -> None:
+        self._apis = apis
+        """Which requests are known, by name; responses are read and written of any API."""
 
     @property
     def name(self) -> str:
         """For metrics and logs."""
         return "tide"
 
+    def request_size_max(self, start: bytes) -> int | None:
+        """None: what is not records has a length of its own, which is looked at before it is decoded."""
+        del start
+        return None
+
     def decode_request(self, frame: memoryview) -> Request:
         """Raises `MalformedMessage`."""
-        header, payload = _read_header(frame, size_max=REQUEST_HEADER_SIZE_MAX, count_max=REQUEST_ARRAY_COUNT_MAX)
+        header, payload = _read_header(
+            frame, size_max=REQUEST_SIZE_MAX, count_max=REQUEST_ARRAY_COUNT_MAX, elements_max=ELEMENTS_MAX
+        )
         name, correlation_id, body = header[:3]
         client_id = header[3] if len(header) > 3 else None
         if not isinstance(name, str):
             raise MalformedMessage("a request begins with the name of an API")
         if client_id is not None and not isinstance(client_id, str):
             raise MalformedMessage("a client id is a string")
-        api = BY_NAME.get(name)
+        api = self._apis.get(name)
         if api is None:
             raise MalformedMessage(f"API {name[:100]!r} is not served (client id {client_id!r})")
         request = RequestHeader(
@@ -322,6 +338,7 @@ _SCALAR_READERS: Mapping[Kind, Callable[[str, Kind], Read]] = {
     Kind.BOOLEAN: _type_reader(bool),
     Kind.INT8: _number_reader,
     Kind.INT16: _number_reader,
+    Kind.UINT16: _number_reader,
     Kind.INT32: _number_reader,
     Kind.INT64: _number_reader,
     Kind.FLOAT64: _float_reader,
@@ -380,15 +397,49 @@ def _frame(parts: Sequence[object], payload: _PayloadWriter) -> list[Buffer]:
     return [_PREFIX.pack(4 + len(header) + payload.size, len(header)) + header, *payload.buffers]
 
 
-def _read_header(frame: memoryview, *, size_max: int, count_max: int) -> tuple[list[object], _PayloadReader]:
+class _Counter:
+    """Refuses a header whose maps and arrays are too many, as they are made: an empty map is one byte, or 64."""
+
+    __slots__ = ("_room",)
+
+    def __init__(self, elements_max: int) -> None:
+        self._room = elements_max
+
+    def array(self, made: list[object]) -> list[object]:
+        """One was made."""
+        self._take(len(made))
+        return made
+
+    def map(self, made: dict[object, object]) -> dict[object, object]:
+        """One was made."""
+        self._take(1)
+        return made
+
+    def _take(self, count: int) -> None:
+        self._room -= count
+        if self._room < 0:
+            raise ValueError("too many maps and elements of arrays")
+
+
+def _read_header(
+    frame: memoryview, *, size_max: int, count_max: int, elements_max: int | None = None
+) -> tuple[list[object], _PayloadReader]:
     size, position = read_uint32(frame, 0)
     if size > size_max or size > len(frame) - position:
         raise MalformedMessage(f"a header of {size} bytes in a frame of {len(frame)}")
     end = position + size
+    limits: dict[str, object] = {"max_array_len": min(size, count_max), "max_map_len": min(size, FIELDS_MAX)}
+    if elements_max is not None and size > UNCOUNTED_SIZE_MAX:
+        counter = _Counter(elements_max)
+        limits |= {"list_hook": counter.array, "object_hook": counter.map, "ext_hook": _refuse_extension}
     try:
-        header = msgpack.unpackb(frame[position:end], max_array_len=min(size, count_max))
+        header = msgpack.unpackb(frame[position:end], **limits)
     except (msgpack.UnpackException, ValueError, TypeError, OverflowError, RecursionError, MemoryError) as error:
         raise MalformedMessage(f"header: {error or type(error).__name__}") from None
     if type(header) is not list or len(header) < 3:
         raise MalformedMessage("a header is an array of at least three elements")
     return header, _PayloadReader(frame[end:])
+
+
+def _refuse_extension(code: int, _data: bytes) -> NoReturn:
+    raise ValueError(f"extension type {code}")

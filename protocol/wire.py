@@ -9,11 +9,20 @@ may be kept; an encoded one must not change before it is written.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Final, Protocol
 
 from .apis import Api
 from .errors import ErrorCode
 from .primitives import Buffer
+
+REQUEST_SIZE_MAX: Final = 8 << 20
+"""Of a request, without the records that it brings. Bytes become objects, which take many times the room."""
+
+REQUEST_START_SIZE: Final = 2
+"""What `Wire.request_size_max` wants to see of a frame."""
+
+ELEMENTS_MAX: Final = 1 << 18
+"""Of all arrays of a request together: what a cluster's worth of partitions takes, and not all that memory holds."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,6 +51,10 @@ class Wire(Protocol):
     @property
     def name(self) -> str:
         """For metrics and logs."""
+        ...
+
+    def request_size_max(self, start: bytes) -> int | None:
+        """The most bytes that a request of this beginning may have; None if the frame's own limit will do."""
         ...
 
     def decode_request(self, frame: memoryview) -> Request:

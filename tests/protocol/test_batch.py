@@ -20,6 +20,7 @@ from tidelog.protocol.batch import (
     read_header,
     restamp,
     stamp_append_time,
+    stamp_producer,
     walk,
     write_header,
 )
@@ -191,6 +192,16 @@ def test_the_append_time_becomes_the_time_of_every_record(codec: Codec) -> None:
         theirs = DefaultRecordBatch(batch)
         assert theirs.validate_crc()
         assert [record.timestamp for record in theirs] == [1_800_000_000_123] * 2
+
+
+def test_a_producers_numbers_are_changed_in_place_and_the_checksum_is_true_again() -> None:
+    batch = bytearray(b"before") + a_batch([b"a", b"b"])
+    before = read_header(batch, 6)
+    stamp_producer(memoryview(batch), 6, producer_id=1 << 40, producer_epoch=3, base_sequence=2_147_483_647)
+    after = check(batch, 6)
+    assert after.crc != before.crc
+    assert after == before._replace(producer_id=1 << 40, producer_epoch=3, base_sequence=2_147_483_647, crc=after.crc)
+    assert batch[:6] == b"before"
 
 
 def test_walking_finds_every_batch_and_its_position() -> None:

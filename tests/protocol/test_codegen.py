@@ -3,6 +3,7 @@
 # ruff: noqa: RUF009 - the default of a field is what the declaring function makes of it, and is immutable
 from __future__ import annotations
 
+import struct
 import traceback
 import tracemalloc
 from dataclasses import dataclass
@@ -34,6 +35,7 @@ class Sample:
 
     flag: bool = fields.boolean(True, versions="1+")
     tiny: int = fields.int8()
+    port: int = fields.uint16()
     ratio: float = fields.float64()
     code: int = fields.error()
     identity: UUID = fields.uuid()
@@ -42,12 +44,22 @@ class Sample:
     blob: bytes = fields.octets()
     maybe_blob: bytes | None = fields.nullable_octets()
     records: Buffer | None = fields.batches()
+    some_records: Buffer = fields.required_batches(versions="1+")
     leaf: Leaf = fields.struct(Leaf)
     maybe_leaf: Leaf | None = fields.nullable_struct(Leaf)
     leaves: tuple[Leaf, ...] = fields.array(Leaf)
     maybe_leaves: tuple[Leaf, ...] | None = fields.nullable_array(Leaf, nullable="1+")
+    no_leaves: tuple[Leaf, ...] | None = fields.nullable_array(Leaf, None, versions="1+")
+    tinies: tuple[int, ...] = fields.int8_array()
+    shorts: tuple[int, ...] = fields.int16_array()
     numbers: tuple[int, ...] = fields.int32_array()
+    maybe_numbers: tuple[int, ...] | None = fields.nullable_int32_array()
+    longs: tuple[int, ...] = fields.int64_array()
     names: tuple[str, ...] = fields.string_array()
+    maybe_names: tuple[str, ...] | None = fields.nullable_string_array(nullable="1+")
+    no_names: tuple[str, ...] | None = fields.nullable_string_array(None)
+    tagged_numbers: tuple[int, ...] | None = fields.nullable_int32_array(versions="2+", tag=7)
+    tagged_names: tuple[str, ...] | None = fields.nullable_string_array(None, versions="2+", tag=8)
     tagged_leaf: Leaf = fields.struct(Leaf, versions="2+", tag=3)
     tagged_maybe_leaf: Leaf | None = fields.nullable_struct(Leaf, versions="2+", tag=5)
     tagged_leaves: tuple[Leaf, ...] = fields.array(Leaf, versions="2+", tag=1)
@@ -78,11 +90,46 @@ class Tagged:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """An array within an array."""
+
+    numbers: tuple[int, ...] = fields.int32_array()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Grid:
+    """Rows."""
+
+    rows: tuple[Row, ...] = fields.array(Row)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Strings:
     """An array of strings, and of numbers."""
 
     names: tuple[str, ...] = fields.string_array()
     numbers: tuple[int, ...] = fields.int32_array()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Port:
+    """A number without a sign."""
+
+    number: int = fields.uint16()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MaybeNumbers:
+    """An array of numbers, or null."""
+
+    numbers: tuple[int, ...] | None = fields.nullable_int32_array()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Batches:
+    """Record batches, never null."""
+
+    records: Buffer = fields.required_batches()
 
 
 VERSIONS = [0, 1, 2, 3]
@@ -166,6 +213,43 @@ def test_a_nullable_struct_has_a_marker_before_it() -> None:
     assert encoded(Maybe(leaf=Leaf(number=2)), 0) == b"\x01\x00\x02"
     assert decoded(Maybe, 0, b"\xff") == Maybe()
     assert decoded(Maybe, 0, b"\x01\x00\x02") == Maybe(leaf=Leaf(number=2))
+
+
+def test_a_port_is_unsigned() -> None:
+    assert encoded(Port(number=0xFFFE), 0) == b"\xff\xfe"
+    assert decoded(Port, 0, b"\xff\xfe") == Port(number=0xFFFE)
+    with pytest.raises(struct.error):
+        encoded(Port(number=-1), 0)
+
+
+def test_an_array_of_numbers_may_be_null_or_empty() -> None:
+    assert [encoded(MaybeNumbers(numbers=numbers), 0) for numbers in (None, (), (1,))] == [
+        b"\xff\xff\xff\xff",
+        b"\x00\x00\x00\x00",
+        b"\x00\x00\x00\x01\x00\x00\x00\x01",
+    ]
+    assert [encoded(MaybeNumbers(numbers=numbers), 2) for numbers in (None, ())] == [b"\x00\x00", b"\x01\x00"]
+    assert decoded(MaybeNumbers, 2, b"\x00\x00") == MaybeNumbers(numbers=None)
+    assert decoded(MaybeNumbers, 2, b"\x01\x00") == MaybeNumbers(numbers=())
+
+
+@pytest.mark.parametrize(("version", "null"), [(0, b"\xff\xff\xff\xff"), (2, b"\x00\x00")])
+def test_records_that_must_be_there_are_empty_and_never_null(version: int, null: bytes) -> None:
+    assert decoded(Batches, version, encoded(Batches(), version)) == Batches(records=b"")
+    with pytest.raises(MalformedMessage, match="null"):
+        decoded(Batches, version, null)
+
+
+@pytest.mark.parametrize("elements_max", [5, 6])
+def test_the_elements_of_all_arrays_of_a_message_are_counted(elements_max: int) -> None:
+    """Each is an object, which may take twenty times its bytes."""
+    data = b"\x00\x00\x00\x02" + 2 * (b"\x00\x00\x00\x02" + 2 * b"\x00\x00\x00\x07")
+    decode = decoder(Grid, 0, False, elements_max=elements_max)
+    if elements_max < 6:
+        with pytest.raises(MalformedMessage, match="more than 5 elements"):
+            decode(memoryview(data), 0)
+    else:
+        assert decode(memoryview(data), 0) == (Grid(rows=(Row(numbers=(7, 7)),) * 2), len(data))
 
 
 def test_tagged_fields_are_written_ascending_and_without_those_that_have_their_default() -> None:

@@ -188,6 +188,43 @@ def test_a_bomb_is_refused_without_being_unpacked(codec: Codec, bomb: bytes) -> 
     assert resident_peak() - resident_before <= 16 * MIB
 
 
+def lies(codec: Codec) -> list[bytes]:
+    """Frames of a few hundred bytes that no output is large enough for."""
+    frame = compress(codec, TEXT[:3000])
+    found = [frame[:-1], frame[: len(frame) // 2], frame[:5], frame + b"garbage", b"\0" + frame, b"\xff" * 300]
+    for position in range(0, len(frame), 7):
+        damaged = bytearray(frame)
+        damaged[position] ^= 0x55
+        found.append(bytes(damaged))
+    return found
+
+
+@pytest.mark.parametrize("codec", REAL)
+def test_a_lie_costs_no_more_memory_than_it_has_bytes(codec: Codec) -> None:
+    """Whoever finds a record by its time looks into whatever a producer has sent, as often as anybody asks."""
+    dear = []
+    for lie in lies(codec):
+        tracemalloc.start()
+        try:
+            decompress(codec, lie, 128 * MIB)
+        except ProtocolError as error:
+            if tracemalloc.get_traced_memory()[1] > MIB:
+                dear.append(str(error))
+        finally:
+            tracemalloc.stop()
+    # zstd alone may find its output too small where its input is damaged.
+    assert set(dear) <= {"Destination buffer is too small"}
+    assert len(dear) <= 3
+
+
+def test_snappy_that_claims_more_than_the_format_can_do_is_refused_before_it_is_believed() -> None:
+    best = bytes(cramjam.snappy.compress_raw(bytes(MIB)))
+    assert decompress(Codec.SNAPPY, best, MIB) == bytes(MIB)
+    claim = b"\x80\x80\x80\x32"
+    with pytest.raises(DecompressionFailed, match="which snappy cannot do"):
+        decompress(Codec.SNAPPY, claim + best[3:], 128 * MIB)
+
+
 def test_a_zstd_frame_that_claims_a_huge_window_costs_no_memory() -> None:
     window_of_128_mib = b"\x28\xb5\x2f\xfd\x00\x88"
     block = (100 << 3 | 1 << 1 | 1).to_bytes(3, "little") + b"z"

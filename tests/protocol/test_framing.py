@@ -290,3 +290,83 @@ def test_garbage_is_nothing_worse_than_a_protocol_error(garbage: bytes, cut: int
             reader.release()
     except (FrameTooLarge, MalformedMessage):
         pass
+
+
+# Under a budget
+
+
+def test_what_a_read_left_over_is_kept_without_room_for_more_where_there_is_none() -> None:
+    reader, shared = a_reader(64 << 10)
+    stream = framed(some_frame(1, 30), some_frame(2, MIB))
+    feed(reader, stream)
+    assert len(take(reader)) == 1
+    assert reader.claimed == MIB
+    left = len(shared) - 34
+    assert reader.wanted == 2 * left
+    reader.release(may_grow=False)
+    assert (reader.held, reader.allocated) == (left, left)
+    assert reader.wanted == 2 * left
+    reader.grow()
+    assert (reader.allocated, reader.wanted) == (2 * left, 2 * left)
+    rest = stream[len(shared) :]
+    while not (frames := take(reader)):
+        rest = rest[feed(reader, rest) :]
+    assert frames == [some_frame(2, MIB)]
+
+
+def test_room_can_be_made_for_a_little() -> None:
+    reader, shared = a_reader(64 << 10)
+    feed(reader, framed(some_frame(1, MIB)))
+    assert take(reader) == []
+    reader.release(may_grow=False)
+    reader.make_room(100)
+    assert reader.allocated == len(shared) + 100
+    reader.make_room(100)
+    assert reader.allocated == len(shared) + 100, "there is still some"
+    assert len(reader.get_buffer()) == 100
+
+
+def test_room_is_never_made_beyond_the_frame() -> None:
+    reader, _ = a_reader()
+    feed(reader, framed(some_frame(1, 5000)))
+    reader.release(may_grow=False)
+    reader.make_room(1 << 20)
+    assert reader.allocated == 5004
+
+
+def test_nothing_is_wanted_when_nothing_is_left() -> None:
+    reader, _ = a_reader()
+    assert reader.wanted == 0
+    feed(reader, framed(b"whole"))
+    take(reader)
+    assert reader.wanted == 0
+
+
+def test_what_nobody_wants_any_more_is_dropped() -> None:
+    reader, _ = a_reader()
+    feed(reader, framed(b"whole", b"one more"))
+    reader.drop()
+    reader.release()
+    assert (reader.held, reader.allocated, reader.wanted) == (0, 0, 0)
+    feed(reader, framed(b"next"))
+    assert take(reader) == [b"next"]
+
+
+def test_a_limit_can_be_lowered_and_raised_between_frames() -> None:
+    """Until somebody has said who he is, for instance."""
+    reader, _ = a_reader(frame_size_max=10)
+    feed(reader, framed(b"ten bytes!", b"eleven byte"))
+    assert reader.next_frame() is not None
+    with pytest.raises(FrameTooLarge):
+        reader.next_frame()
+    reader.frame_size_max = 11
+    assert reader.next_frame() is not None
+
+
+def test_readers_may_share_one_view() -> None:
+    view = memoryview(bytearray(SHARED_SIZE))
+    readers = [FrameReader(view, frame_size_max=100) for _ in range(2)]
+    for reader in readers:
+        feed(reader, framed(b"alike"))
+        assert take(reader) == [b"alike"]
+        reader.release()

@@ -19,12 +19,13 @@ from kio.serial import entity_writer
 from support.messages import PROOF, a_header, examples, frame_of, instances, served
 from tidelog.protocol.apis import APIS, Api, ApiKey
 from tidelog.protocol.errors import ErrorCode, MalformedMessage, ProtocolError, UnsupportedVersion
+from tidelog.protocol.fields import Kind, fields_of
 from tidelog.protocol.kafka_wire import KafkaWire
 from tidelog.protocol.messages.api_versions import ApiVersion, ApiVersionsRequest, ApiVersionsResponse
 from tidelog.protocol.messages.fetch import FetchableTopicResponse, FetchResponse, PartitionData
 from tidelog.protocol.messages.metadata import MetadataRequest, MetadataResponse, MetadataResponseTopic
 from tidelog.protocol.messages.produce import PartitionProduceData, ProduceRequest, TopicProduceData
-from tidelog.protocol.wire import RequestHeader
+from tidelog.protocol.wire import ELEMENTS_MAX, REQUEST_SIZE_MAX, RequestHeader
 
 WIRE = KafkaWire()
 each_served = pytest.mark.parametrize(("api", "version"), served(), ids=lambda value: getattr(value, "name", value))
@@ -270,6 +271,34 @@ def test_nothing_but_a_protocol_error_comes_of_mutated_bytes(api: Api, version: 
                 pass
 
     check()
+
+
+def brings_records(message: type) -> bool:
+    wires = [field.wire for field in fields_of(message)]
+    return any(wire.kind is Kind.RECORDS or (wire.struct and brings_records(wire.struct)) for wire in wires)
+
+
+def test_only_a_request_that_brings_records_may_be_as_large_as_a_frame() -> None:
+    """Everything else becomes objects, many times larger than their bytes."""
+    assert any(brings_records(api.request) for api in APIS.values())
+    for api in APIS.values():
+        start = struct.pack(">h", api.key)
+        assert WIRE.request_size_max(start) == (None if brings_records(api.request) else REQUEST_SIZE_MAX)
+    assert WIRE.request_size_max(b"\xff\xff") == REQUEST_SIZE_MAX
+
+
+def test_a_request_of_more_elements_than_a_cluster_needs_is_refused_at_once() -> None:
+    """Q-3: 33 million of three bytes fit a frame. The broker counts; a client reads what its broker sends."""
+    topic = b"\x00\x00" + struct.pack(">i", 0)
+    tail = struct.pack(">hih", -1, 1, 1000)
+    for count, refused in ((ELEMENTS_MAX, False), (ELEMENTS_MAX + 1, True)):
+        body = b"\xff\xff" + struct.pack(">hi", -1, 1000) + struct.pack(">i", count) + topic * count
+        frame = a_request(ApiKey.PRODUCE, 8, body=body + tail)
+        if refused:
+            with pytest.raises(MalformedMessage, match="elements"):
+                WIRE.decode_request(frame)
+        else:
+            WIRE.decode_request(frame)
 
 
 def test_nothing_but_a_protocol_error_comes_of_random_bytes() -> None:

@@ -25,8 +25,10 @@ from tidelog.protocol.records import (
     Record,
     build_batch,
     control_batch,
+    credible_size,
     iterate,
     read_control,
+    recompress,
     record_size_max,
 )
 
@@ -476,3 +478,41 @@ def test_a_marker_of_a_later_version_may_have_more_at_its_end() -> None:
 def test_a_control_record_that_is_no_marker_is_corrupt(key: bytes | None, value: bytes | None) -> None:
     with pytest.raises(CorruptBatch, match="offset 33"):
         read_control(Record(33, 0, key, value))
+
+
+# Recompression
+
+
+@pytest.mark.parametrize("sent", list(Codec))
+@pytest.mark.parametrize("wanted", list(Codec))
+def test_a_batch_packed_in_another_way_is_the_same_batch(sent: Codec, wanted: Codec) -> None:
+    """B-16: the same records, times, producer and offsets, under a true checksum."""
+    values = [b"value" * 50, None, b""]
+    batch = a_batch(
+        values, key=b"k", headers=[("h", b"x")], codec=sent, producer_id=3, producer_epoch=1, base_sequence=9
+    )
+    made = recompress(batch, wanted)
+    header = check(made)
+    assert header.codec == wanted
+    assert list(records_of(made)) == list(records_of(batch))
+    assert header == read_header(batch)._replace(
+        batch_length=header.batch_length, attributes=header.attributes, crc=header.crc
+    )
+
+
+def test_packing_in_another_way_keeps_the_other_attributes() -> None:
+    batch = a_batch(codec=Codec.LZ4, is_transactional=True, producer_id=1, producer_epoch=0, base_sequence=0)
+    stamp_append_time(batch, 0, 5)
+    header = check(recompress(batch, Codec.ZSTD))
+    assert (header.is_transactional, header.is_log_append_time, header.max_timestamp) == (True, True, 5)
+
+
+def test_packing_in_another_way_inflates_no_further_than_it_may() -> None:
+    with pytest.raises(InflatedTooLarge):
+        recompress(a_batch([bytes(1 << 20)], codec=Codec.ZSTD), Codec.GZIP, inflated_size_max=1 << 16)
+
+
+def test_what_a_batch_may_inflate_to_goes_by_its_size() -> None:
+    assert credible_size(bytes(300)) == 1 << 20, "small ones may be packed as well as they like"
+    assert credible_size(bytes(1 << 20)) == 100 << 20
+    assert credible_size(bytes(2 << 20)) == 128 << 20

@@ -15,11 +15,13 @@ from support.messages import PROOF, a_header, examples, frame_of, instances
 from tidelog.protocol.apis import APIS, BY_NAME, Api, ApiKey
 from tidelog.protocol.errors import ErrorCode, MalformedMessage, ProtocolError, RequestRefused
 from tidelog.protocol.messages.create_topics import CreatableTopic, CreateTopicsRequest
+from tidelog.protocol.messages.delete_topics import DeleteTopicsRequest
 from tidelog.protocol.messages.fetch import FetchableTopicResponse, FetchResponse, PartitionData
 from tidelog.protocol.messages.list_offsets import ListOffsetsRequest
 from tidelog.protocol.messages.metadata import MetadataRequest, MetadataRequestTopic, MetadataResponse
 from tidelog.protocol.messages.produce import PartitionProduceData, ProduceRequest, TopicProduceData
-from tidelog.protocol.tide_wire import PREFACE, REQUEST_ARRAY_COUNT_MAX, REQUEST_HEADER_SIZE_MAX, TideWire
+from tidelog.protocol.tide_wire import FIELDS_MAX, PREFACE, REQUEST_ARRAY_COUNT_MAX, TideWire
+from tidelog.protocol.wire import ELEMENTS_MAX, REQUEST_SIZE_MAX
 
 WIRE = TideWire()
 each_api = pytest.mark.parametrize("api", APIS.values(), ids=lambda api: api.name)
@@ -296,8 +298,8 @@ def test_a_known_error_is_an_error_code_and_an_unknown_one_stays_a_number() -> N
 
 
 def test_a_header_beyond_its_size_is_refused_before_it_is_read() -> None:
-    frame = bytearray(REQUEST_HEADER_SIZE_MAX + 100)
-    struct.pack_into(">I", frame, 0, REQUEST_HEADER_SIZE_MAX + 1)
+    frame = bytearray(REQUEST_SIZE_MAX + 100)
+    struct.pack_into(">I", frame, 0, REQUEST_SIZE_MAX + 1)
     with pytest.raises(MalformedMessage, match="a header of"):
         WIRE.decode_request(memoryview(frame))
 
@@ -308,6 +310,38 @@ def test_arrays_that_announce_more_than_they_hold_are_refused() -> None:
     nested = b"\xdd\x00\x01\x00\x00" * 900 + bytes(70_000)
     with pytest.raises(MalformedMessage):
         WIRE.decode_request(memoryview(struct.pack(">I", len(nested)) + nested))
+
+
+@pytest.mark.parametrize(
+    "item",
+    [b"\xc0", b"\x80", b"\x81\xa0\xc0", b"\x90", b"\xa2ab", b"\xd4\x05x"],
+    ids=["nil", "map", "map of one", "array", "string", "extension"],
+)
+def test_a_header_of_more_things_than_a_request_can_need_is_refused_before_all_are_made(item: bytes) -> None:
+    """A byte may be an object of 64: eight megabytes of them would take half a gigabyte."""
+    inner = b"\xdc\x10\x00" + item * 4096
+    header = b"\x93\xa7Produce\x07\x81\xa4what\xdd" + struct.pack(">I", 400) + inner * 400
+    tracemalloc.start()
+    try:
+        with pytest.raises(MalformedMessage, match=r"too many|extension"):
+            WIRE.decode_request(memoryview(struct.pack(">I", len(header)) + header))
+        assert tracemalloc.get_traced_memory()[1] < 80 << 20
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_request_may_be_large_all_the_same() -> None:
+    """Of many thousand topics."""
+    names = [f"topic-{number}" for number in range(50_000)]
+    request = body_of({"topic_names": names}, name="DeleteTopics")
+    assert isinstance(request, DeleteTopicsRequest)
+    assert len(request.topic_names) == 50_000 < ELEMENTS_MAX
+
+
+def test_a_map_of_more_fields_than_any_message_has_is_refused() -> None:
+    body_of({f"unknown {number}": 0 for number in range(FIELDS_MAX)}, name="DeleteTopics")
+    with pytest.raises(MalformedMessage):
+        body_of({f"unknown {number}": 0 for number in range(FIELDS_MAX + 1)}, name="DeleteTopics")
 
 
 @pytest.mark.parametrize("depth", [100, 1000, 5000])

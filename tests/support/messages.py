@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Mapping
 from functools import cache
@@ -21,6 +22,7 @@ from tidelog.protocol.primitives import (
     INT32_MIN,
     INT64_MAX,
     INT64_MIN,
+    UINT16_MAX,
 )
 from tidelog.protocol.wire import RequestHeader
 
@@ -47,6 +49,7 @@ SCALARS: Mapping[Kind, st.SearchStrategy[object]] = {
     Kind.BOOLEAN: st.booleans(),
     Kind.INT8: st.integers(INT8_MIN, INT8_MAX),
     Kind.INT16: st.integers(INT16_MIN, INT16_MAX),
+    Kind.UINT16: st.integers(0, UINT16_MAX),
     Kind.INT32: st.integers(INT32_MIN, INT32_MAX),
     Kind.INT64: st.integers(INT64_MIN, INT64_MAX),
     Kind.FLOAT64: st.floats(allow_nan=False),
@@ -61,6 +64,14 @@ KIO_TIMESTAMP_MAX = 4_000_000_000_000
 """The year 2096: beyond 2**32 seconds kio's way over floating point loses milliseconds."""
 NARROWER: Mapping[str, st.SearchStrategy[object]] = {
     "log_append_time_ms": st.one_of(st.just(-1), st.integers(0, KIO_TIMESTAMP_MAX)),
+    **dict.fromkeys(
+        ("expiry_timestamp_ms", "issue_timestamp_ms", "max_timestamp_ms", "transaction_start_time_ms"),
+        st.integers(0, KIO_TIMESTAMP_MAX),
+    ),
+    **dict.fromkeys(
+        ("expiry_time_period_ms", "max_lifetime_ms", "renew_period_ms", "retention_time_ms", "session_lifetime_ms"),
+        st.integers(-1, KIO_TIMESTAMP_MAX),
+    ),
 }
 """Fields to which kio gives a narrower type than Kafka does."""
 
@@ -76,6 +87,40 @@ def instances(message: type, version: int) -> st.SearchStrategy[object]:
             if version in field.wire.versions
         },
     )
+
+
+@cache
+def instances_of_all_versions(message: type, newest: int) -> st.SearchStrategy[object]:
+    """Instances in which also the fields that the newest version lacks have any value."""
+    return st.builds(
+        message,
+        **{
+            field.name: NARROWER[field.name] if field.name in NARROWER else _values_of_all_versions(field.wire, newest)
+            for field in fields_of(message)
+        },
+    )
+
+
+def as_of(message: object, version: int) -> object:
+    """The message without what a version lacks: such fields have their default, at every depth."""
+    kind: type = type(message)
+    changes: dict[str, object] = {}
+    for field in fields_of(kind):
+        value = getattr(message, field.name)
+        if version not in field.wire.versions:
+            changes[field.name] = field.default
+        elif field.wire.struct is not None and value is not None:
+            changes[field.name] = (
+                tuple(as_of(element, version) for element in value) if field.wire.is_array else as_of(value, version)
+            )
+    return dataclasses.replace(message, **changes)  # type: ignore[type-var]
+
+
+def _values_of_all_versions(wire: WireField, newest: int) -> st.SearchStrategy[object]:
+    one = SCALARS[wire.kind] if wire.struct is None else instances_of_all_versions(wire.struct, newest)
+    value = st.lists(one, max_size=3).map(tuple) if wire.is_array else one
+    may_be_null = wire.is_nullable(newest) if newest in wire.versions else wire.nullable is not None
+    return st.none() | value if may_be_null else value
 
 
 def _values(wire: WireField, version: int) -> st.SearchStrategy[object]:
