@@ -1,7 +1,8 @@
 """Topics, offsets and the cluster: what is asked or changed now and then.
 
 Calls are repeated while they fail for a reason that may pass, until the client's `timeout`. A repeated `create_topic`
-may find that the first attempt succeeded after all and raise TopicExists; likewise `delete_topic` and TopicNotFound.
+may find that the first attempt succeeded after all and raise TopicExists; likewise `delete_topic` and TopicNotFound,
+`create_partitions` and Refused.
 """
 
 from __future__ import annotations
@@ -11,6 +12,11 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from ..protocol.errors import ErrorCode
+from ..protocol.messages.create_partitions import (
+    CreatePartitionsRequest,
+    CreatePartitionsResponse,
+    CreatePartitionsTopic,
+)
 from ..protocol.messages.create_topics import (
     CreatableTopic,
     CreatableTopicConfig,
@@ -88,6 +94,28 @@ class Admin:
             raise Refused(f"the broker's answer does not name topic {name!r}")
 
         return await self._cluster.persist(attempt)
+
+    async def create_partitions(self, topic: str, total: int, *, validate_only: bool = False) -> None:
+        """Give a topic more partitions, so that it has `total`. Refused if it has so many already.
+
+        What is keyed may go to another partition from then on.
+        """
+        request = CreatePartitionsRequest(
+            topics=(CreatePartitionsTopic(name=topic, count=total, assignments=None),),
+            timeout_ms=self._timeout_ms(),
+            validate_only=validate_only,
+        )
+
+        async def attempt(timeout: float) -> None:
+            response = await self._cluster.ask_controller(request, CreatePartitionsResponse, timeout=timeout)
+            self._cluster.forget(topic)
+            for grown in response.results:
+                if grown.error_code == ErrorCode.UNKNOWN_TOPIC_OR_PARTITION:
+                    raise error_for(grown.error_code, f"there is no topic {topic!r}")
+                if grown.error_code != ErrorCode.NONE:
+                    raise error_for(grown.error_code, grown.error_message, about=f"topic {topic!r}")
+
+        await self._cluster.persist(attempt)
 
     async def delete_topic(self, name: str) -> None:
         """Delete a topic and all it holds. TopicNotFound if there is none."""

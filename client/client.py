@@ -113,6 +113,7 @@ class Client:
         compression: str | None = None,
         level: int | None = None,
         acks: int | str = "all",
+        idempotent: bool | None = None,
         delivery_timeout: float = 120.0,
         auto_create: bool = True,
     ) -> Producer:
@@ -120,6 +121,9 @@ class Client:
 
         `acks`: "all" answers when the record is durable, 1 when the broker has it, 0 not at all. `linger` seconds a
         batch waits for more records; `max_batch` is its size before compression.
+
+        `idempotent`: each record is stored once and in its order, however often it has to be sent; by default wherever
+        acks="all" makes that possible. Turned off, a record may be stored twice when a connection breaks.
         """
         config = ProducerConfig(
             linger=linger,
@@ -127,6 +131,7 @@ class Client:
             codec=parse_codec(compression),
             level=level,
             acks=parse_acks(acks),
+            idempotent=idempotent,
             delivery_timeout=delivery_timeout,
             auto_create=auto_create,
         )

@@ -224,9 +224,11 @@ class Cluster:
 
     async def ask(self, request: object, expected: type[Response]) -> Response:
         """Ask any broker, persistently."""
-        return await self.persist(
-            lambda timeout: self._control.call(self._any_address(), request, expected, timeout=timeout)
-        )
+        return await self.persist(lambda timeout: self.ask_once(request, expected, timeout=timeout))
+
+    async def ask_once(self, request: object, expected: type[Response], *, timeout: float) -> Response:
+        """Ask any broker once."""
+        return await self._control.call(self._any_address(), request, expected, timeout=timeout)
 
     async def ask_controller(self, request: object, expected: type[Response], *, timeout: float) -> Response:
         """Ask the controller once, or whoever can be reached while it is not known."""

@@ -166,10 +166,12 @@ class ProducerConfig:
     codec: Codec = Codec.NONE
     level: int | None = None
     acks: int = -1
+    idempotent: bool | None = None
+    """Number the batches, so that none is stored twice and their order holds; None: if `acks` allows it."""
     delivery_timeout: float = 120.0
     """From `send` to the acknowledgement, retries included."""
     requests_in_flight_max: int = 5
-    """Requests to one broker; a partition is in one of them at most."""
+    """Requests to one broker; a partition is in one of them at most unless the producer is idempotent."""
     request_size_max: int = 16 * MIB
     auto_create: bool = True
     """Let the broker create a topic that it does not know, if its own settings allow that."""
@@ -179,6 +181,14 @@ class ProducerConfig:
         _positive(requests_in_flight_max=self.requests_in_flight_max, request_size_max=self.request_size_max)
         if not 0 <= self.linger < self.delivery_timeout:
             raise ValueError(f"linger must be at least 0 and less than the delivery_timeout, not {self.linger}")
+        if self.idempotent and self.acks != ACKS["all"]:
+            # Without the answer that acks=all gives, a producer cannot tell what it has to send again.
+            raise ValueError(f"idempotent=True needs acks='all', not {self.acks}")
+
+    @property
+    def is_idempotent(self) -> bool:
+        """What `idempotent` comes to."""
+        return self.acks == ACKS["all"] if self.idempotent is None else self.idempotent
 
 
 OUT_OF_RANGE_POLICIES = ("raise", "earliest", "latest")

@@ -1,7 +1,8 @@
 """Sends records: one by one, many at once, and waits for what was sent.
 
 What is promised: records of one partition are stored in the order in which they were handed over, also when some have
-to be sent again; a record whose future has a result is as safe as `acks` says; each record is sent at least once.
+to be sent again; a record whose future has a result is as safe as `acks` says, and stored once. (With acks other than
+"all", or idempotent=False, it may be stored twice. A record whose future has an error may be stored, once, or not.)
 Memory is bounded by the client's budget: `send` and `send_many` wait for room, `send_nowait` raises BufferFull.
 Cancelling `send` while it waits for room takes the record back; later it only stops waiting, and the record goes out.
 """

@@ -6,8 +6,9 @@ that a broker leads share a request, and a few requests to one broker may be und
 anything here but metadata.
 
 A batch that fails for a reason that may pass goes back to the front of its queue and waits, twice as long each time,
-until its delivery timeout; nothing of its partition leaves before it. A batch is sent at least once: if a connection
-breaks after the broker appended it and before it answered, it is there twice.
+until its delivery timeout; nothing of its partition leaves before it. An idempotent producer's batches have numbers by
+which the broker knows what it has already, so that one that is sent again, because a connection broke before the
+answer came, is there once. The others' are sent at least once.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from functools import partial
 from uuid import UUID
 
 from ..protocol.errors import ErrorCode
+from ..protocol.messages.init_producer_id import InitProducerIdRequest, InitProducerIdResponse
 from ..protocol.messages.produce import (
     PartitionProduceData,
     PartitionProduceResponse,
@@ -26,7 +28,7 @@ from ..protocol.messages.produce import (
     ProduceResponse,
     TopicProduceData,
 )
-from ..protocol.primitives import ZERO_UUID, Buffer
+from ..protocol.primitives import INT32_MAX, ZERO_UUID, Buffer
 from .batcher import Batch, Batcher, Name
 from .cluster import Cluster, Topic
 from .config import Address, ProducerConfig
@@ -45,6 +47,15 @@ from .errors import (
 from .tasks import Tasks
 
 NO_ANSWER_OFFSET = -1
+
+MISNUMBERED = frozenset(
+    {
+        ErrorCode.OUT_OF_ORDER_SEQUENCE_NUMBER,
+        ErrorCode.UNKNOWN_PRODUCER_ID,
+        ErrorCode.INVALID_PRODUCER_EPOCH,
+    }
+)
+"""The batch is not in the log, and does not get there under the numbers it has [I-2, I-3]."""
 
 
 @dataclass(slots=True)
@@ -77,6 +88,7 @@ class Sender:
         self._tasks = Tasks()
         self._requests: dict[Address, int] = {}
         self._reading: dict[str, asyncio.Future[Topic]] = {}
+        self._is_asking_for_id = False
         self._refreshes: dict[str, _Refresh] = {}
         """Topics whose leaders are missing or do not answer."""
         self._turn: asyncio.Handle | None = None
@@ -107,6 +119,7 @@ class Sender:
         known = self._cluster.topic(name)
         if known is not None:
             return known
+        self._ask_for_id()  # meanwhile, for it will be needed
         deadline = self._loop.time() + self._config.delivery_timeout
         problem: Retriable | None = None
         while True:
@@ -118,6 +131,34 @@ class Sender:
                 raise TimedOut(f"{text}: {problem}" if problem else text) from problem
             except Retriable as error:
                 problem = error
+
+    # The producer id
+
+    def _ask_for_id(self) -> None:
+        """An idempotent producer's first question to a broker, any broker."""
+        if self._batcher.wants_producer_id and not self._is_asking_for_id and not self._closed:
+            self._is_asking_for_id = True
+            self._tasks.start(self._reads_id(), name="producer id")
+
+    async def _reads_id(self) -> None:
+        request = InitProducerIdRequest(transactional_id=None, transaction_timeout_ms=INT32_MAX)
+        try:
+            self._batcher.producer_id = await self._cluster.persist(partial(self._read_id, request))
+        except Retriable as error:
+            for batch in self._batcher.outstanding:
+                batch.last_error = error
+            await asyncio.sleep(self._cluster.config.backoff_max)
+        except TidelogError as error:
+            self._give_up_all(error)
+        finally:
+            self._is_asking_for_id = False
+            self.kick()
+
+    async def _read_id(self, request: InitProducerIdRequest, timeout: float) -> int:
+        response = await self._cluster.ask_once(request, InitProducerIdResponse, timeout=timeout)
+        if response.error_code != ErrorCode.NONE:
+            raise error_for(response.error_code, about="InitProducerId")
+        return response.producer_id
 
     # Metadata
 
@@ -170,6 +211,14 @@ class Sender:
         now = self._loop.time()
         for batch in self._batcher.expired(now):
             self._give_up(batch, self._overdue(batch))
+        if self._batcher.outstanding:
+            self._ask_for_id()
+        while self._send_ready(now) and self._config.is_idempotent:
+            pass  # a partition's batches follow each other, a request each
+        self._arm(now)
+
+    def _send_ready(self, now: float) -> bool:
+        """Send a batch of each partition that has one ready; true if any left."""
         by_leader: dict[Address, list[Batch]] = {}
         for batch in self._batcher.ready(now, hurry=self._pressed()):
             leader = self._cluster.leader(*batch.name)
@@ -178,9 +227,10 @@ class Sender:
                 self._refresh(batch.name[0], now)
             else:
                 by_leader.setdefault(leader, []).append(batch)
+        has_sent = False
         for leader, batches in by_leader.items():
-            self._send_to(leader, batches, now)
-        self._arm(now)
+            has_sent |= self._send_to(leader, batches, now)
+        return has_sent
 
     def _refresh(self, topic: str, now: float) -> None:
         """Read the topic's metadata again, soon if they helped the last time, later and later if they did not."""
@@ -204,18 +254,19 @@ class Sender:
         self._timer = None
         self.kick()
 
-    def _send_to(self, leader: Address, batches: list[Batch], now: float) -> None:
+    def _send_to(self, leader: Address, batches: list[Batch], now: float) -> bool:
+        """Send what may go to a leader now; true if any left."""
         connection = self._lane.connection(leader)
         if connection is None:
             self._lane.connect(leader)
             if self._cluster.health(leader).failures:  # perhaps another leads by now
                 for topic in dict.fromkeys(batch.name[0] for batch in batches):
                     self._refresh(topic, now)
-            return
+            return False
         first = 0
         while first < len(batches):
             if not connection.writable or self._requests.get(leader, 0) >= self._config.requests_in_flight_max:
-                return
+                break
             size = 0
             last = first
             while last < len(batches) and (last == first or size < self._config.request_size_max):
@@ -223,6 +274,7 @@ class Sender:
                 last += 1
             self._send(connection, batches[first:last])
             first = last
+        return first > 0
 
     def _send(self, connection: Connection, batches: Sequence[Batch]) -> None:
         now = self._loop.time()
@@ -288,7 +340,7 @@ class Sender:
             answer = answers.get(batch.name)
             if answer is None:
                 self._failed(batch, Refused(f"{_named(batch)}: the broker's answer does not name the partition"))
-            elif answer.error_code == ErrorCode.NONE:
+            elif answer.error_code in (ErrorCode.NONE, ErrorCode.DUPLICATE_SEQUENCE_NUMBER):
                 self._deliver(batch, answer.base_offset, answer.log_append_time_ms)
             else:
                 self._refused(batch, answer)
@@ -303,6 +355,9 @@ class Sender:
                 "lower max_batch, or raise the topic's limit"
             )
         error = error_for(answer.error_code, message, about=_named(batch))
+        if batch.stamp is not None and answer.error_code in MISNUMBERED:
+            self._misnumbered(batch, error)
+            return
         if answer.error_code in STALE_METADATA:
             self._refresh(batch.name[0], self._loop.time())
         if ErrorCode.of(answer.error_code).retriable:
@@ -316,17 +371,27 @@ class Sender:
         else:
             self._again(batch, error)
 
-    def _again(self, batch: Batch, error: TidelogError) -> None:
+    def _misnumbered(self, batch: Batch, error: TidelogError) -> None:
+        if not batch.was_first:
+            # What was ahead of it comes back, too, or is given up: then this one is sent again, alone.
+            self._again(batch, error, is_stored_maybe=False)
+        elif self._batcher.renumber(batch, is_fenced=error.code == ErrorCode.INVALID_PRODUCER_EPOCH):
+            self._again(batch, error, is_stored_maybe=False)
+        else:
+            text = "the broker has heard of a later epoch of this producer id; whether these records are stored, once, "
+            self._give_up(batch, Refused(f"{_named(batch)}: {text}is not known: {error}", code=error.code))
+
+    def _again(self, batch: Batch, error: TidelogError, *, is_stored_maybe: bool = True) -> None:
         at = self._loop.time() + self._cluster.config.backoff(batch.attempts)
         batch.last_error = error
         if at >= batch.deadline:
             self._give_up(batch, self._overdue(batch))
         else:
-            self._batcher.retry(batch, error, at=at)
+            self._batcher.retry(batch, error, at=at, is_stored_maybe=is_stored_maybe)
 
     def _deliver(self, batch: Batch, base_offset: int, append_time_ms: int) -> None:
         self._refreshes.pop(batch.name[0], None)
-        self._batcher.settle(batch)
+        self._batcher.settle(batch, is_delivered=True)
         batch.deliver(base_offset, append_time_ms)
         self._settled(batch)
 

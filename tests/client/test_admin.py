@@ -73,6 +73,24 @@ def test_what_the_broker_says_about_a_refusal_is_passed_on() -> None:
     played(scenario)
 
 
+def test_partitions_are_added_and_only_added() -> None:
+    async def scenario(fake: FakeCluster) -> None:
+        async with a_client(fake) as client:
+            await client.admin.create_topic("orders", 2)
+            await client.admin.create_partitions("orders", 5, validate_only=True)
+            assert len((await client.admin.describe_topic("orders")).partitions) == 2
+            fake.fail(ApiKey.CREATE_PARTITIONS, Fault(refuse=ErrorCode.KAFKA_STORAGE_ERROR))
+            await client.admin.create_partitions("orders", 4)
+            assert len((await client.admin.describe_topic("orders")).partitions) == 4
+            with pytest.raises(Refused, match="'orders'") as raised:
+                await client.admin.create_partitions("orders", 4)
+            assert raised.value.code is ErrorCode.INVALID_PARTITIONS
+            with pytest.raises(TopicNotFound, match="'bills'"):
+                await client.admin.create_partitions("bills", 4)
+
+    played(scenario)
+
+
 def test_what_may_pass_is_tried_again() -> None:
     async def scenario(fake: FakeCluster) -> None:
         async with a_client(fake) as client:

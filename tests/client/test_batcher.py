@@ -7,23 +7,35 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from tidelog.client.batcher import Batch, Batcher
+from support.fake_broker import FakePartition
+from tidelog.client.batcher import IN_FLIGHT_MAX, Batch, Batcher
 from tidelog.client.config import ProducerConfig
 from tidelog.client.errors import ConnectionLost, TidelogError
-from tidelog.protocol.batch import check
+from tidelog.protocol.batch import BatchHeader, check
 from tidelog.protocol.compression import Codec
+from tidelog.protocol.errors import ErrorCode
+from tidelog.protocol.primitives import INT16_MAX
 from tidelog.protocol.records import iterate
 
 HERE = ("orders", 0)
 THERE = ("orders", 1)
 LOST = ConnectionLost("as told")
 DELIVERY_TIMEOUT = 10.0
+LARGE = b"x" * 250
+"""Three of these fill a batch of a thousand bytes."""
 
 
-def a_batcher(*, linger: float = 0.0, max_batch: int = 1 << 20, codec: Codec = Codec.NONE) -> Batcher:
-    return Batcher(
-        ProducerConfig(linger=linger, max_batch=max_batch, codec=codec, delivery_timeout=DELIVERY_TIMEOUT)
-    )  # fmt: skip
+def a_batcher(
+    *, linger: float = 0.0, max_batch: int = 1 << 20, codec: Codec = Codec.NONE, idempotent: bool = True
+) -> Batcher:
+    batcher = Batcher(
+        ProducerConfig(
+            linger=linger, max_batch=max_batch, codec=codec, delivery_timeout=DELIVERY_TIMEOUT, idempotent=idempotent
+        )
+    )
+    if idempotent:
+        batcher.producer_id = 7
+    return batcher
 
 
 def add(
@@ -183,17 +195,236 @@ def test_all_who_wait_for_a_batch_are_told() -> None:
     assert [watcher.told for watcher in watchers] == [[(42, -1), LOST]] * 2
 
 
+def stamped(encoded: object) -> tuple[int, int, int]:
+    """Producer id, epoch and base sequence."""
+    header = header_of(encoded)
+    return header.producer_id, header.producer_epoch, header.base_sequence
+
+
+def header_of(encoded: object) -> BatchHeader:
+    assert isinstance(encoded, bytes | bytearray)
+    return check(encoded)
+
+
+def taken(batcher: Batcher, now: float = 0.0) -> list[Batch]:
+    """All that may leave now has left."""
+    left: list[Batch] = []
+    while batches := ready(batcher, now):
+        for batch in batches:
+            batcher.take(batch)
+            left.append(batch)
+    return left
+
+
+def pipelined(batcher: Batcher, count: int) -> list[Batch]:
+    """So many full batches of three records under way after one that was acknowledged."""
+    first = add(batcher)
+    batcher.take(first)
+    for _ in range(3 * count):
+        add(batcher, LARGE, size=300)
+    add(batcher, LARGE, size=300)  # and one more, with room
+    batcher.settle(first, is_delivered=True)
+    left = taken(batcher)
+    assert [batch.count for batch in left] == [3] * count
+    return left
+
+
+def test_a_producer_that_is_not_idempotent_numbers_nothing() -> None:
+    """B-10."""
+    batcher = a_batcher(idempotent=False)
+    assert not batcher.wants_producer_id
+    assert stamped(batcher.take(add(batcher))) == (-1, -1, -1)
+
+
+def test_nothing_leaves_before_there_is_a_producer_id() -> None:
+    batcher = a_batcher()
+    batcher.producer_id = None
+    batch = add(batcher)
+    assert batcher.wants_producer_id
+    assert ready(batcher) == []
+    assert batcher.next_event(0.0) == DELIVERY_TIMEOUT
+    batcher.producer_id = 9
+    assert ready(batcher) == [batch]
+    assert stamped(batcher.take(batch)) == (9, 0, 0)
+
+
+def test_each_partition_is_numbered_for_itself() -> None:
+    batcher = a_batcher()
+    for name in (HERE, HERE, THERE):
+        add(batcher, name=name)
+    assert [stamped(batcher.take(batch)) for batch in ready(batcher)] == [(7, 0, 0), (7, 0, 0)]
+    for batch in list(batcher.outstanding):
+        batcher.settle(batch, is_delivered=True)
+    add(batcher, name=THERE)
+    assert stamped(batcher.take(add(batcher))) == (7, 0, 2)
+    assert stamped(batcher.take(ready(batcher)[0])) == (7, 0, 1)
+
+
+def test_numbers_are_given_when_a_batch_leaves_and_kept_when_it_is_sent_again() -> None:
+    batcher = a_batcher(codec=Codec.LZ4)
+    first = add(batcher)
+    sent = bytes(batcher.take(first))
+    batcher.retry(first, LOST, at=1.0)
+    assert batcher.take(first) == sent
+    assert first.may_be_stored
+
+
+def test_the_first_batch_of_a_busy_time_travels_alone() -> None:
+    """A broker that knows nothing of a producer takes any number, so that what follows could overtake it."""
+    batcher = a_batcher(max_batch=1000)
+    for _ in range(10):
+        add(batcher, LARGE, size=300)
+    [first] = taken(batcher)
+    batcher.settle(first, is_delivered=True)
+    assert len(taken(batcher)) == 2
+
+
+def test_full_batches_follow_each_other_but_no_more_than_a_broker_remembers() -> None:
+    """I-1, I-10."""
+    batcher = a_batcher(max_batch=1000)
+    first = add(batcher)
+    batcher.take(first)
+    for _ in range(30):
+        add(batcher, LARGE, size=300)
+    batcher.settle(first, is_delivered=True)
+    left = taken(batcher)
+    assert [stamped(batch.encode()) for batch in left] == [(7, 0, 1 + 3 * number) for number in range(5)]
+    batcher.settle(left[0], is_delivered=True)
+    assert len(taken(batcher)) == 1
+
+
+def test_a_batch_with_room_grows_while_another_is_away() -> None:
+    batcher = a_batcher(max_batch=1000)
+    [only] = pipelined(batcher, 1)
+    assert taken(batcher) == []
+    batcher.settle(only, is_delivered=True)
+    assert len(taken(batcher)) == 1
+
+
+def test_what_comes_back_is_sent_again_one_by_one_before_anything_new() -> None:
+    batcher = a_batcher(max_batch=1000)
+    a, b, c = pipelined(batcher, 3)
+    for _ in range(30):
+        add(batcher, LARGE, size=300)
+    for batch in (b, a):  # in whatever order they come
+        batcher.retry(batch, LOST, at=0.0)
+    assert taken(batcher) == [], "as long as one is away"
+    batcher.settle(c, is_delivered=True)
+    assert taken(batcher) == [a]
+    assert a.was_first
+    batcher.settle(a, is_delivered=True)
+    left = taken(batcher)
+    assert left[0] is b
+    assert len(left) == 4, "with c they are five"
+    batcher.settle(b, is_delivered=True)
+    assert len(taken(batcher)) == 2
+
+
+def test_after_a_gap_the_batches_get_the_numbers_of_a_new_epoch() -> None:
+    """KIP-360: none of them can be in the log, and the old epoch is fenced."""
+    batcher = a_batcher(max_batch=1000)
+    a, b, c = pipelined(batcher, 3)
+    batcher.retry(b, LOST, at=0.0)
+    assert not b.was_first
+    a.was_first = True  # as if it had been sent again
+    assert batcher.renumber(a, is_fenced=False)
+    batcher.retry(a, LOST, at=0.0)
+    assert taken(batcher) == [], "what is away under the old numbers comes back first"
+    batcher.retry(c, LOST, at=0.0)
+    again = []
+    while batcher.outstanding:
+        [batch] = ready(batcher)
+        batcher.take(batch)
+        again.append((batch, *stamped(batch.encode())))
+        batcher.settle(batch, is_delivered=True)
+    assert again[:3] == [(a, 7, 1, 0), (b, 7, 1, 3), (c, 7, 1, 6)]
+    assert again[3][1:] == (7, 1, 9)
+
+
+def test_new_numbers_leave_alone_the_bytes_that_were_sent() -> None:
+    batcher = a_batcher()
+    batch = add(batcher)
+    sent = batcher.take(batch)
+    assert batcher.renumber(batch, is_fenced=False)
+    batcher.retry(batch, LOST, at=0.0)
+    assert stamped(batcher.take(batch)) == (7, 1, 0)
+    assert stamped(sent) == (7, 0, 0)
+
+
+def test_a_producer_that_is_fenced_gets_another_id_if_nothing_of_it_can_be_stored() -> None:
+    batcher = a_batcher()
+    batch = add(batcher)
+    batcher.take(batch)
+    assert batcher.renumber(batch, is_fenced=True)
+    batcher.retry(batch, LOST, at=0.0, is_stored_maybe=False)
+    assert batcher.wants_producer_id
+    assert ready(batcher) == []
+    batcher.producer_id = 8
+    assert stamped(batcher.take(batch)) == (8, 0, 0)
+
+
+def test_a_fenced_batch_that_may_be_stored_keeps_its_numbers() -> None:
+    batcher = a_batcher()
+    batch = add(batcher)
+    batcher.take(batch)
+    batcher.retry(batch, LOST, at=0.0)
+    batcher.take(batch)
+    assert not batcher.renumber(batch, is_fenced=True)
+    assert not batcher.wants_producer_id
+
+
+def test_a_batch_that_is_given_up_leaves_no_gap_behind() -> None:
+    batcher = a_batcher()
+    batch = add(batcher)
+    batcher.take(batch)
+    batcher.settle(batch)
+    assert stamped(batcher.take(add(batcher))) == (7, 1, 0)
+
+
+def test_one_that_never_left_leaves_none_either() -> None:
+    batcher = a_batcher()
+    batcher.settle(add(batcher))
+    assert stamped(batcher.take(add(batcher))) == (7, 0, 0)
+
+
+def test_those_behind_one_that_is_given_up_keep_their_numbers() -> None:
+    """It may be stored, and so may they: with new numbers they would be stored twice."""
+    batcher = a_batcher(max_batch=1000)
+    a, b = pipelined(batcher, 2)
+    for batch in (a, b):
+        batcher.retry(batch, LOST, at=0.0)
+    batcher.settle(a)
+    sent = stamped(b.encode())
+    assert taken(batcher) == [b]
+    assert stamped(b.encode()) == sent
+
+
+def test_when_the_epochs_are_used_up_another_producer_id_is_wanted() -> None:
+    """I-9."""
+    batcher = a_batcher()
+    for _ in range(INT16_MAX + 1):
+        assert not batcher.wants_producer_id
+        batch = add(batcher)
+        batcher.take(batch)
+        batcher.settle(batch)
+    assert stamped(batch.encode()) == (7, INT16_MAX, 0)
+    assert batcher.wants_producer_id
+    batcher.producer_id = 8
+    assert stamped(batcher.take(add(batcher))) == (8, 0, 0)
+
+
 class Traffic(RuleBasedStateMachine):
-    """Any traffic: what reaches the other side is what was handed over, in order, but for batches that came twice."""
+    """Any traffic without numbers: in order, but for batches that came twice."""
+
+    idempotent = False
 
     def __init__(self) -> None:
         super().__init__()
         self.now = 0.0
-        self.batcher = a_batcher(linger=0.5, max_batch=600)
+        self.batcher = a_batcher(linger=0.5, max_batch=600, idempotent=self.idempotent)
         self.in_flight: list[Batch] = []
         self.sent: defaultdict[tuple[str, int], list[bytes]] = defaultdict(list)
         self.arrived: defaultdict[tuple[str, int], list[bytes]] = defaultdict(list)
-        self.settled: set[Batch] = set()
 
     @rule(partition=st.integers(0, 2), size=st.integers(10, 700))
     def send(self, partition: int, size: int) -> None:
@@ -212,17 +443,28 @@ class Traffic(RuleBasedStateMachine):
             self.batcher.take(batch)
             self.in_flight.append(batch)
 
+    def arrive(self, batch: Batch) -> bool:
+        """The batch reaches the broker; false if it is not taken."""
+        self.arrived[batch.name] += [(value or b"").rstrip(b".") for value in values(batch.encode())]
+        return True
+
     @precondition(lambda self: self.in_flight)
-    @rule(pick=st.randoms(use_true_random=False), answered=st.booleans(), arrives=st.booleans())
-    def come_back(self, pick: object, answered: bool, arrives: bool) -> None:
-        batch = self.in_flight.pop(0 if len(self.in_flight) == 1 else pick.randrange(len(self.in_flight)))  # type: ignore[attr-defined]
-        if arrives or answered:
-            self.arrived[batch.name] += [(value or b"").rstrip(b".") for value in values(batch.encode())]
-        if answered:
-            self.batcher.settle(batch)
-            self.settled.add(batch)
+    @rule(pick=st.integers(0, 4), answered=st.booleans(), arrives=st.booleans())
+    def come_back(self, pick: int, answered: bool, arrives: bool) -> None:
+        """The oldest of a partition reaches the broker first, as on a connection; or not; or nobody hears of it."""
+        picked = self.in_flight[pick % len(self.in_flight)]
+        batch = next(other for other in self.in_flight if other.name == picked.name)
+        self.in_flight.remove(batch)
+        is_taken = (arrives or answered) and self.arrive(batch)
+        if answered and is_taken:
+            self.batcher.settle(batch, is_delivered=True)
+        elif answered:
+            self.refused(batch)
         else:
             self.batcher.retry(batch, LOST, at=self.now + 0.1)
+
+    def refused(self, batch: Batch) -> None:
+        raise AssertionError("without numbers everything is taken")
 
     @rule()
     def flush_mark(self) -> None:
@@ -244,13 +486,58 @@ class Traffic(RuleBasedStateMachine):
         while self.batcher.outstanding:
             self.now += 1.0
             self.leave(True, 3)
-            for batch in self.in_flight:
-                self.arrived[batch.name] += [(value or b"").rstrip(b".") for value in values(batch.encode())]
-                self.batcher.settle(batch)
-            self.in_flight.clear()
+            while self.in_flight:
+                self.come_back(0, True, True)
         for name, sent in self.sent.items():
             assert list(dict.fromkeys(self.arrived[name])) == sent
 
 
+class NumberedTraffic(Traffic):
+    """Any traffic with numbers, and a broker that checks them: each record once, in order.
+
+    The broker may forget a producer while nothing of the partition is under way; it never loses a record.
+    """
+
+    idempotent = True
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.known: dict[tuple[str, int], FakePartition] = defaultdict(lambda: FakePartition(leader=1))
+
+    def arrive(self, batch: Batch) -> bool:
+        log = self.known[batch.name]
+        before = log.next_offset
+        taken = log.take(batch.encode())
+        if isinstance(taken, ErrorCode):
+            assert taken == ErrorCode.OUT_OF_ORDER_SEQUENCE_NUMBER
+            return False
+        if log.next_offset > before:
+            super().arrive(batch)
+        return True
+
+    def refused(self, batch: Batch) -> None:
+        if batch.was_first:
+            assert self.batcher.renumber(batch, is_fenced=False)
+        self.batcher.retry(batch, LOST, at=self.now + 0.1, is_stored_maybe=False)
+
+    @rule(partition=st.integers(0, 2))
+    def forget_a_producer(self, partition: int) -> None:
+        name = ("orders", partition)
+        if not any(batch.name == name for batch in self.batcher.outstanding):
+            self.known[name].producers.clear()
+
+    @invariant()
+    def each_record_is_there_once(self) -> None:
+        for name, arrived in self.arrived.items():
+            assert arrived == self.sent[name][: len(arrived)]
+
+    @invariant()
+    def one_batch_of_a_partition_is_in_flight(self) -> None:
+        for number in range(3):
+            assert sum(batch.name == ("orders", number) for batch in self.in_flight) <= IN_FLIGHT_MAX
+
+
 TestTraffic = Traffic.TestCase
 TestTraffic.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+TestNumberedTraffic = NumberedTraffic.TestCase
+TestNumberedTraffic.settings = settings(max_examples=150, stateful_step_count=60, deadline=None)

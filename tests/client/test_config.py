@@ -113,6 +113,16 @@ def test_impossible_client_settings_are_refused(wrong: dict[str, float]) -> None
         ClientConfig(servers=HERE, **wrong)  # type: ignore[arg-type]
 
 
+def test_a_producer_is_idempotent_wherever_acks_allow_it() -> None:
+    assert ProducerConfig().is_idempotent
+    assert ProducerConfig(idempotent=True).is_idempotent
+    assert not ProducerConfig(idempotent=False).is_idempotent
+    for acks in (0, 1):
+        assert not ProducerConfig(acks=acks).is_idempotent
+        with pytest.raises(ValueError, match=f"idempotent=True needs acks='all', not {acks}"):
+            ProducerConfig(acks=acks, idempotent=True)
+
+
 @pytest.mark.parametrize("wrong", [{"linger": -1}, {"linger": 120}, {"max_batch": 0}, {"delivery_timeout": 0}])
 def test_impossible_producer_settings_are_refused(wrong: dict[str, int]) -> None:
     with pytest.raises(ValueError, match="must"):

@@ -112,5 +112,11 @@ def test_a_high_watermark_that_runs_ahead_of_the_disk_is_caught() -> None:
     assert found["nothing"] == 0
 
 
+def test_a_retry_that_is_not_recognised_is_caught() -> None:
+    found = kinds_found(Plan(sends=600, unnumbered=True))
+    assert found["duplicate"] >= 4
+    assert found["lost"] + found["taken back"] == 0
+
+
 def test_without_power_cuts_the_page_cache_keeps_every_promise() -> None:
     assert kinds_found(Plan(overrides=("write.caching=true",), power_cuts=False)) == {"nothing": len(PLANTED_SEEDS)}

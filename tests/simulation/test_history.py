@@ -14,9 +14,11 @@ class Story:
         self.history = History()
         self.history.over(self.history.topic_change("orders", creates=True), "ok")
 
-    def sends(self, value: str, *, acks: int = ACKS_ALL, producer: str = "p1") -> Send:
+    def sends(self, value: str, *, acks: int = ACKS_ALL, producer: str = "p1", idempotent: bool = False) -> Send:
         """A send that is not answered yet."""
-        return self.history.send(producer=producer, topic="orders", key=None, value=value.encode(), acks=acks)
+        return self.history.send(
+            producer=producer, topic="orders", key=None, value=value.encode(), acks=acks, idempotent=idempotent
+        )
 
     def acked(self, value: str, offset: int | None, *, acks: int = ACKS_ALL, producer: str = "p1") -> None:
         """A send and its answer."""
@@ -166,6 +168,27 @@ def test_a_duplicate_needs_a_fault_within_its_send() -> None:
     story.history.fault("connection")
     story.history.acknowledged(send, 0, 1)
     assert story.verdict("a", "a") == []
+
+
+def test_an_idempotent_producer_has_no_reason_for_a_duplicate() -> None:
+    story = Story()
+    send = story.sends("a", idempotent=True)
+    story.history.fault("connection")
+    story.history.acknowledged(send, 0, 1)
+    assert story.verdict("a", "a") == ["duplicate"]
+
+
+def test_an_idempotent_producers_records_stand_in_the_order_of_their_sends_acknowledged_or_not() -> None:
+    story = Story()
+    story.sends("a", idempotent=True)
+    story.sends("b", idempotent=True)
+    story.sends("c", idempotent=True, producer="p2")
+    assert story.verdict("c", "a", "b") == []
+    assert story.verdict("b", "c", "a") == ["disorder"]
+    story = Story()
+    story.sends("a")
+    story.sends("b")
+    assert story.verdict("b", "a") == []
 
 
 def test_a_producers_records_are_acknowledged_in_the_order_of_their_sends() -> None:

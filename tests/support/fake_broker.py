@@ -14,8 +14,13 @@ from typing import Self, TypeVar
 
 from tidelog.client import Client, connect
 from tidelog.protocol.apis import ApiKey
-from tidelog.protocol.batch import check, read_header, restamp, stamp_append_time
+from tidelog.protocol.batch import BatchHeader, check, read_header, restamp, stamp_append_time
 from tidelog.protocol.errors import ErrorCode
+from tidelog.protocol.messages.create_partitions import (
+    CreatePartitionsRequest,
+    CreatePartitionsResponse,
+    CreatePartitionsTopicResult,
+)
 from tidelog.protocol.messages.create_topics import CreatableTopicResult, CreateTopicsRequest, CreateTopicsResponse
 from tidelog.protocol.messages.delete_topics import DeletableTopicResult, DeleteTopicsRequest, DeleteTopicsResponse
 from tidelog.protocol.messages.describe_cluster import (
@@ -30,6 +35,7 @@ from tidelog.protocol.messages.fetch import (
     FetchResponse,
     PartitionData,
 )
+from tidelog.protocol.messages.init_producer_id import InitProducerIdRequest, InitProducerIdResponse
 from tidelog.protocol.messages.list_offsets import (
     EARLIEST,
     LATEST,
@@ -51,7 +57,7 @@ from tidelog.protocol.messages.produce import (
     ProduceResponse,
     TopicProduceResponse,
 )
-from tidelog.protocol.primitives import Buffer
+from tidelog.protocol.primitives import INT32_MAX, Buffer
 from tidelog.protocol.records import Record, iterate
 from tidelog.protocol.tide_wire import PREFACE, TideWire
 from tidelog.protocol.wire import Request
@@ -93,6 +99,15 @@ NO_FAULT = Fault()
 
 
 @dataclass(slots=True)
+class FakeProducer:
+    """What a partition knows of a producer [I-1]."""
+
+    epoch: int = -1
+    batches: deque[tuple[int, int, int]] = field(default_factory=lambda: deque(maxlen=5))
+    """First and last sequence and base offset of the last five."""
+
+
+@dataclass(slots=True)
 class FakePartition:
     """A log: batches with consecutive offsets."""
 
@@ -100,6 +115,26 @@ class FakePartition:
     batches: list[bytes] = field(default_factory=list)
     start_offset: int = 0
     next_offset: int = 0
+    producers: dict[int, FakeProducer] = field(default_factory=dict)
+    """Those whose numbers are known; forgetting one is what a broker does that has lost its state."""
+
+    def take(self, records: Buffer, *, append_time_ms: int | None = None) -> int | ErrorCode:
+        """Append a producer's batch unless its numbers forbid it [I-2, I-3]; a duplicate's offset is the old one."""
+        header = read_header(records)
+        if header.producer_id < 0:
+            return self.append(records, append_time_ms=append_time_ms)
+        known = self.producers.get(header.producer_id)
+        if known is not None:
+            place = _place(known, header)
+            if place is not None:
+                return place
+        producer = self.producers.setdefault(header.producer_id, FakeProducer())
+        if header.producer_epoch != producer.epoch:
+            producer.epoch = header.producer_epoch
+            producer.batches.clear()
+        base_offset = self.append(records, append_time_ms=append_time_ms)
+        producer.batches.append((header.base_sequence, _last_sequence(header), base_offset))
+        return base_offset
 
     def append(self, records: Buffer, *, append_time_ms: int | None = None) -> int:
         """Put a batch at the end; returns its base offset."""
@@ -144,6 +179,22 @@ class FakePartition:
         return low
 
 
+def _last_sequence(header: BatchHeader) -> int:
+    return (header.base_sequence + header.last_offset_delta) & INT32_MAX
+
+
+def _place(known: FakeProducer, header: BatchHeader) -> int | ErrorCode | None:
+    """The offset of a duplicate, the code of what cannot be taken, None for what can."""
+    if header.producer_epoch == known.epoch:
+        for first, last, offset in known.batches:
+            if (first, last) == (header.base_sequence, _last_sequence(header)):
+                return offset
+    if header.producer_epoch < known.epoch:
+        return ErrorCode.INVALID_PRODUCER_EPOCH
+    expected = (known.batches[-1][1] + 1) & INT32_MAX if header.producer_epoch == known.epoch else 0
+    return None if header.base_sequence == expected else ErrorCode.OUT_OF_ORDER_SEQUENCE_NUMBER
+
+
 @dataclass(slots=True, kw_only=True)
 class FakeTopic:
     """A topic with its id and settings."""
@@ -165,6 +216,7 @@ class FakeCluster:
         self.brokers = [FakeBroker(self, number + 1, PORT + number) for number in range(brokers)]
         self.waiting: list[Callable[[], None]] = []
         """Fetches to look at again when something was appended."""
+        self.next_producer_id = 0
         self._ids = 0
 
     @property
@@ -364,8 +416,15 @@ class FakeConnection(asyncio.Protocol):
             return self._list_offsets(body, fault)
         if isinstance(body, CreateTopicsRequest):
             return self._create_topics(body, fault)
+        if isinstance(body, CreatePartitionsRequest):
+            return self._create_partitions(body, fault)
         if isinstance(body, DeleteTopicsRequest):
             return self._delete_topics(body, fault)
+        if isinstance(body, InitProducerIdRequest):
+            if fault.refuse is not None:
+                return InitProducerIdResponse(error_code=fault.refuse)
+            self.cluster.next_producer_id += 1
+            return InitProducerIdResponse(producer_id=self.cluster.next_producer_id - 1)
         assert isinstance(body, DescribeClusterRequest), body
         brokers = tuple(
             DescribeClusterBroker(broker_id=broker.node_id, host=HOST, port=broker.port)
@@ -391,9 +450,12 @@ class FakeConnection(asyncio.Protocol):
                 elif len(data.records) > known.max_message_bytes:
                     answer = replace(answer, error_code=ErrorCode.MESSAGE_TOO_LARGE)
                 else:
-                    base = log.append(data.records, append_time_ms=known.append_time_ms)
+                    taken = log.take(data.records, append_time_ms=known.append_time_ms)
                     stamped = -1 if known.append_time_ms is None else known.append_time_ms
-                    answer = replace(answer, base_offset=base, log_append_time_ms=stamped)
+                    if isinstance(taken, ErrorCode):
+                        answer = replace(answer, error_code=taken)
+                    else:
+                        answer = replace(answer, base_offset=taken, log_append_time_ms=stamped)
                 partitions.append(answer)
             topics.append(
                 TopicProduceResponse(name=topic.name, topic_id=topic.topic_id, partition_responses=tuple(partitions))
@@ -517,6 +579,22 @@ class FakeConnection(asyncio.Protocol):
                 result = replace(result, topic_id=made.topic_id, num_partitions=count, replication_factor=1)
             results.append(result)
         return CreateTopicsResponse(topics=tuple(results))
+
+    def _create_partitions(self, body: CreatePartitionsRequest, fault: Fault) -> CreatePartitionsResponse:
+        results = []
+        for topic in body.topics:
+            known = self.cluster.topics.get(topic.name)
+            code = fault.refuse or (ErrorCode.NONE if known else ErrorCode.UNKNOWN_TOPIC_OR_PARTITION)
+            if known is not None and code is ErrorCode.NONE:
+                if topic.count <= len(known.partitions):
+                    code = ErrorCode.INVALID_PARTITIONS
+                elif not body.validate_only:
+                    added = range(len(known.partitions), topic.count)
+                    known.partitions += [FakePartition(self.broker.node_id) for _ in added]
+            results.append(
+                CreatePartitionsTopicResult(name=topic.name, error_code=code, error_message="as told" if code else None)
+            )
+        return CreatePartitionsResponse(results=tuple(results))
 
     def _delete_topics(self, body: DeleteTopicsRequest, fault: Fault) -> DeleteTopicsResponse:
         results = []

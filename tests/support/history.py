@@ -12,9 +12,10 @@ The promises that are checked (house rule: acks=all means on the disk, and so do
   offset was durable.
 * taken back: two looks at an offset, by acknowledgement, by any reader or at the end, show the same record.
 * gap: offsets are contiguous from the log's start, which is 0.
-* disorder: what a producer sent to a partition is acknowledged at rising offsets.
+* disorder: what a producer sent to a partition is acknowledged at rising offsets. An idempotent one's records stand in
+  the order in which they were sent, acknowledged or not.
 * duplicate: a record stands twice only if a fault fell into the time of its send: only then was there a reason to
-  retry.
+  retry. An idempotent producer's never does.
 * invented: nothing is there that nobody sent there; raised: nor anything of which it was said that it was not
   written.
 * skipped: a reader gets each offset after the other; unseen: one that reads to the end sees all that was durable
@@ -69,6 +70,8 @@ class Send:
     invoked: int
     completed: int | None = None
     outcome: Outcome = "pending"
+    idempotent: bool = False
+    """By a producer whose records are stored once and in order."""
     partition: int | None = None
     """Known beforehand or by its acknowledgement."""
     offset: int | None = None
@@ -158,11 +161,26 @@ class History:
         return self._position
 
     def send(
-        self, *, producer: str, topic: str, key: bytes | None, value: bytes, acks: int, partition: int | None = None
+        self,
+        *,
+        producer: str,
+        topic: str,
+        key: bytes | None,
+        value: bytes,
+        acks: int,
+        partition: int | None = None,
+        idempotent: bool = False,
     ) -> Send:
         """A send begins."""
         send = Send(
-            producer=producer, topic=topic, key=key, value=value, acks=acks, partition=partition, invoked=self.now()
+            producer=producer,
+            topic=topic,
+            key=key,
+            value=value,
+            acks=acks,
+            partition=partition,
+            idempotent=idempotent,
+            invoked=self.now(),
         )
         self.sends.append(send)
         return send
@@ -237,6 +255,7 @@ class _Checker:
             self._check_contiguous(place, entries)
             self._check_origin(place, entries)
             self._check_duplicates(place, entries)
+            self._check_stored_order(place, entries)
         self._check_agreement()
         self._check_acknowledged()
         self._check_order()
@@ -300,8 +319,23 @@ class _Checker:
         for entry in entries:
             first = first_at.setdefault(entry.value, entry.offset)
             send = self._sent.get(entry.value or b"")
-            if first != entry.offset and send is not None and not self._had_reason_to_retry(send):
+            if first == entry.offset or send is None:
+                continue
+            if send.idempotent:
+                self._report("duplicate", f"{place}: {entry} stands at {first} too, and its producer is idempotent")
+            elif not self._had_reason_to_retry(send):
                 self._report("duplicate", f"{place}: {entry} stands at {first} too, and nothing called for a retry")
+
+    def _check_stored_order(self, place: Place, entries: Sequence[Entry]) -> None:
+        last: dict[str, Send] = {}
+        for entry in entries:
+            send = self._sent.get(entry.value or b"")
+            if send is None or not send.idempotent:
+                continue
+            before = last.get(send.producer, send)
+            if before.invoked > send.invoked:
+                self._report("disorder", f"{place}: {entry} stands behind {_short(before.value)}, and was sent before")
+            last[send.producer] = send
 
     def _had_reason_to_retry(self, send: Send) -> bool:
         return any(send.invoked < at and (send.completed is None or at < send.completed) for at in self._fault_times)

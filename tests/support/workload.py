@@ -1,10 +1,10 @@
 """A whole small world: a broker on a simulated machine, clients that use it, and somebody who breaks things.
 
-`run_world` plays it: producers (acks=all, 1 and 0; keys; codecs), readers that follow, readers that go to the end
-and come back, somebody who creates and deletes topics; meanwhile the chaos: `kill -9`, power cuts, between the
-broker's steps or in the middle of a disk call or of a recovery, broken and stalled connections, orderly restarts, a
-wall clock that jumps. Then everything is healed: what is under way must come to an end, a last power cut and start
-follow, and all logs are read.
+`run_world` plays it: producers (acks=all, 1 and 0; idempotent or not; keys; codecs), readers that follow, readers that
+go to the end and come back, somebody who creates and deletes topics; meanwhile the chaos: `kill -9`, power cuts,
+between the broker's steps or in the middle of a disk call or of a recovery, broken and stalled connections, orderly
+restarts, a wall clock that jumps. Then everything is healed: what is under way must come to an end, a last power cut
+and start follow, and all logs are read.
 
 What the clients did and saw is in the `History`; whether that was legal, `support.history.check` tells.
 """
@@ -67,6 +67,8 @@ class Plan:
     """Settings of the broker, beside those drawn from the seed."""
     unsynced: re.Pattern[str] | None = None
     """A planted bug: the sync of files of such a path does nothing."""
+    unnumbered: bool = False
+    """A planted bug: producers that are said to be idempotent do not number their batches."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -349,10 +351,12 @@ class World:
         draw = self.loop.random_for(f"producer {name}")
         count = self.plan.sends // self.plan.producers
         acks: str | int = ("all", 1, "all", 0)[number % 4]
+        idempotent = acks == "all" and (number == 0 or draw.random() < 0.5)
         outcomes: list[asyncio.Future[RecordMetadata]] = []
         async with self._client(name) as client:
             producer = client.producer(
                 acks=acks,
+                idempotent=idempotent and not self.plan.unnumbered,
                 compression=draw.choice(CODECS),
                 linger=draw.choice((0.0, 0.005)),
                 max_batch=draw.choice((2_000, 1 << 20)),
@@ -361,7 +365,7 @@ class World:
             async with producer:
                 while self._sent_count[number] < count:
                     for _ in range(min(draw.choice(BURSTS), count - self._sent_count[number])):
-                        send = self._draw_send(draw, name, ACKS[acks])
+                        send = self._draw_send(draw, name, ACKS[acks], idempotent=idempotent)
                         self._sent_count[number] += 1
                         try:
                             future = producer.send_nowait(
@@ -378,12 +382,20 @@ class World:
                     await asyncio.sleep(draw.expovariate(1 / PAUSE_S))
                 await asyncio.gather(*outcomes, return_exceptions=True)
 
-    def _draw_send(self, draw: random.Random, name: str, acks: int) -> Send:
+    def _draw_send(self, draw: random.Random, name: str, acks: int, *, idempotent: bool) -> Send:
         topic = draw.choice(list(self.topics))
         partition = draw.randrange(self.topics[topic]) if draw.random() < 0.3 else None
         key = None if partition is not None or draw.random() < 0.3 else b"key %d" % draw.randrange(20)
         value = b"%s %d %s" % (name.encode(), len(self.history.sends), b"." * _size(draw))
-        return self.history.send(producer=name, topic=topic, key=key, value=value, acks=acks, partition=partition)
+        return self.history.send(
+            producer=name,
+            topic=topic,
+            key=key,
+            value=value,
+            acks=acks,
+            partition=partition,
+            idempotent=idempotent,
+        )
 
     def _sent(self, send: Send, future: asyncio.Future[RecordMetadata]) -> None:
         if future.cancelled() or future.exception() is not None:
@@ -454,7 +466,7 @@ class World:
                 for index in range(3):
                     value = b"%s %d" % (name.encode(), index)
                     send = self.history.send(
-                        producer="scratcher", topic=name, key=None, value=value, acks=-1, partition=0
+                        producer="scratcher", topic=name, key=None, value=value, acks=-1, partition=0, idempotent=True
                     )
                     try:
                         metadata = await producer.send(SCRATCH, value, partition=0)
