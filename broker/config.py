@@ -17,6 +17,7 @@ from ..storage.config import (
     Kind,
     LogConfig,
     Setting,
+    ValueType,
     at_least,
     changed,
     parse_text,
@@ -131,12 +132,49 @@ def parse_directory(raw: object) -> str:
     return text
 
 
+@dataclass(frozen=True, slots=True)
+class AddressLimit:
+    """How many connections there may be from one address."""
+
+    address: str
+    count: int
+
+    def __str__(self) -> str:
+        return join_address(self.address, self.count)
+
+
+def parse_address_limits(raw: object) -> tuple[AddressLimit, ...]:
+    """`ADDRESS:COUNT`, several in a list or between commas. Host names are refused: they may mean another one later."""
+    texts = raw if isinstance(raw, list | tuple) else parse_text(raw).split(",")
+    return tuple(_parse_address_limit(parse_text(text)) for text in texts if parse_text(text))
+
+
+def _parse_address_limit(text: str) -> AddressLimit:
+    import ipaddress  # who sets no limits need not wait for it
+
+    address, _, count = text.rpartition(":")
+    try:
+        host = ipaddress.ip_address(address.removeprefix("[").removesuffix("]"))
+    except ValueError:
+        raise ValueError(f"Expected ADDRESS:COUNT, such as 10.0.0.7:100, not {text!r}") from None
+    if not count.isdecimal() or int(count) > INT_MAX:
+        raise ValueError(f"Expected a number of connections after the address, not {count!r}")
+    mapped = host.ipv4_mapped if isinstance(host, ipaddress.IPv6Address) else None
+    return AddressLimit(str(mapped or host), int(count))
+
+
+def _show_list(value: object) -> str:
+    assert isinstance(value, tuple)
+    return ",".join(map(str, value))
+
+
 def _show_listeners(value: object) -> str:
     assert isinstance(value, tuple)
     return ",".join(str(listener) for listener in value)
 
 
-LISTENERS = Kind(title="list of addresses", parse=parse_listeners, show=_show_listeners)
+LISTENERS = Kind(title="list of addresses", parse=parse_listeners, show=_show_listeners, value_type=ValueType.LIST)
+ADDRESS_LIMITS = Kind(title="list of limits", parse=parse_address_limits, show=_show_list)
 HTTP = Kind(title="address", parse=parse_http, show=lambda value: "off" if value is None else str(value))
 DIRECTORY = Kind(title="directory", parse=parse_directory)
 
@@ -145,8 +183,11 @@ class ConfigSource(IntEnum):
     """Where a value comes from, in the numbers of Kafka's DescribeConfigs."""
 
     DYNAMIC_TOPIC_CONFIG = 1
+    DYNAMIC_BROKER_CONFIG = 2
+    DYNAMIC_DEFAULT_BROKER_CONFIG = 3
     STATIC_BROKER_CONFIG = 4
     DEFAULT_CONFIG = 5
+    DYNAMIC_BROKER_LOGGER_CONFIG = 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,8 +243,25 @@ class BrokerConfig:
     socket_request_max_bytes: int = setting(
         "socket.request.max.bytes",
         104_857_600,
-        "The largest request accepted; a connection that announces a larger one is closed.",
+        "The largest request accepted; a connection that announces a larger one is closed. Of requests that bring no "
+        "records, 8 MiB are accepted at the most, and of arrays in a request 262,144 elements in all.",
         at_least(1024, INT_MAX),
+    )
+    queued_max_request_bytes: int = setting(
+        "queued.max.request.bytes",
+        268_435_456,
+        "Memory for requests that are not yet whole or not yet answered, over all connections; -1 for no limit. When "
+        "it is used up, connections with a request of more than 4 KiB on its way wait for their turn to send the rest; "
+        "nothing is dropped. One request at a time may go beyond it, so that those waiting for each other cannot "
+        "wait for ever.",
+        at_least(-1),
+    )
+    queued_max_response_bytes: int = setting(
+        "queued.max.response.bytes",
+        268_435_456,
+        "Memory for answers that clients have not taken, over all connections; -1 for no limit. When it is used up, "
+        "fetches wait. A fetch returns no more than what is left, but for one batch, which it returns in any case.",
+        at_least(-1),
     )
     fetch_max_bytes: int = setting(
         "fetch.max.bytes",
@@ -211,11 +269,55 @@ class BrokerConfig:
         "The most that one fetch returns, whatever it asks for; a first batch that is larger is returned all the same.",
         at_least(1024, INT_MAX),
     )
+    fetch_session_slots_max: int = setting(
+        "max.incremental.fetch.session.cache.slots",
+        1000,
+        "Fetch sessions (KIP-227) remembered at a time; readers without one name all their partitions in every fetch.",
+        at_least(0, INT_MAX),
+    )
     max_connections: int = setting(
-        "max.connections", INT_MAX, "Connections at a time, over all listeners; more are closed.", at_least(1, INT_MAX)
+        "max.connections",
+        INT_MAX,
+        "Connections at a time, over all listeners; more are closed.",
+        at_least(1, INT_MAX),
+        dynamic=True,
+    )
+    max_connections_per_ip: int = setting(
+        "max.connections.per.ip",
+        INT_MAX,
+        "Connections at a time from one address, over all listeners; more are closed. An IPv4 address that comes "
+        "through IPv6 is the same address.",
+        at_least(0, INT_MAX),
+        dynamic=True,
+    )
+    max_connections_per_ip_overrides: tuple[AddressLimit, ...] = setting(
+        "max.connections.per.ip.overrides",
+        (),
+        "`ADDRESS:COUNT` pairs for addresses that may have more, or fewer, than `max.connections.per.ip`.",
+        kind=ADDRESS_LIMITS,
+        dynamic=True,
     )
     connections_max_idle_ms: int = setting(
         "connections.max.idle.ms", 600_000, "A connection is closed when nothing was asked for this long.", at_least(1)
+    )
+    connections_handshake_timeout_ms: int = setting(
+        "connections.handshake.timeout.ms",
+        10_000,
+        "A new connection is closed when it has not sent a whole request within this time.",
+        at_least(1),
+    )
+    connections_frame_timeout_ms: int = setting(
+        "connections.frame.timeout.ms",
+        10_000,
+        "A connection is closed when a request that it has begun to send came slower than 1 KiB a second for this "
+        "long. Time in which the broker itself did not read does not count.",
+        at_least(1),
+    )
+    connections_send_timeout_ms: int = setting(
+        "connections.send.timeout.ms",
+        600_000,
+        "A connection is closed when it has taken nothing of its answers for this long.",
+        at_least(1),
     )
     connections_max_inflight_requests: int = setting(
         "connections.max.inflight.requests",
@@ -235,6 +337,20 @@ class BrokerConfig:
         1000,
         "Segment and index files kept open beside those being written; the least recently used is closed first.",
         at_least(16, 1_000_000),
+    )
+    producer_id_expiration_ms: int = setting(
+        "producer.id.expiration.ms",
+        86_400_000,
+        "How long a partition remembers an idempotent producer that writes nothing. Of one that was forgotten, a retry "
+        "is taken for new.",
+        at_least(1, INT_MAX),
+        dynamic=True,
+    )
+    producer_id_expiration_check_interval_ms: int = setting(
+        "producer.id.expiration.check.interval.ms",
+        600_000,
+        "How often producers are looked through for such.",
+        at_least(1, INT_MAX),
     )
     shutdown_grace_ms: int = setting(
         "shutdown.grace.ms",
@@ -263,10 +379,17 @@ class BrokerConfig:
         origins: dict[str, Origin] = {}
         for layer in layers:
             for one, given in _meant(layer):
-                values[one.broker_name] = one.parse(given.raw, name=given.name, origin=given.place)
-                origins[one.broker_name] = Origin(ConfigSource.STATIC_BROKER_CONFIG, given.place)
-        config = changed(cls(), _by_attribute(BROKER_SETTINGS, values))
-        return replace(config, log=changed(LogConfig(), _by_attribute(TOPIC_SETTINGS, values)), origins=origins)
+                origins[one.broker_name if one else given.name] = Origin(ConfigSource.STATIC_BROKER_CONFIG, given.place)
+                if one is not None:
+                    values[one.broker_name] = one.parse(given.raw, name=given.name, origin=given.place)
+        return _with_values(replace(cls(), origins=origins), values)
+
+    def with_overrides(self, *layers: Mapping[str, str]) -> "BrokerConfig":
+        """A copy with what was set at run time, by name; later layers over earlier ones. Raises ConfigError."""
+        values: dict[str, object] = {}
+        for layer in layers:
+            values |= {name: DYNAMIC[name].parse(raw) for name, raw in layer.items()}
+        return _with_values(self, values)
 
     def origin(self, name: str) -> Origin:
         """Where the value of a setting came from."""
@@ -284,6 +407,12 @@ KEYS: Mapping[str, Setting] = {
 
 assert not KEYS.keys() & BROKER_NOT_BUILT.keys(), "a setting is built or it is not"
 
+DYNAMIC: Mapping[str, Setting] = {
+    **{one.name: one for one in BROKER_SETTINGS.values() if one.is_dynamic},
+    **{one.broker_name: one for one in TOPIC_SETTINGS.values()},
+}
+"""What can be changed while the broker runs, as in Kafka: the defaults of topics, and few things else."""
+
 
 @dataclass(frozen=True, slots=True)
 class Given:
@@ -294,17 +423,32 @@ class Given:
     place: str
 
 
+def _with_values(config: BrokerConfig, values: Mapping[str, object]) -> BrokerConfig:
+    """A copy with other values, by the settings' broker names. Raises ConfigError where they do not go together."""
+    log = changed(config.log, _by_attribute(TOPIC_SETTINGS, values))
+    config = replace(changed(config, _by_attribute(BROKER_SETTINGS, values)), log=log)
+    if config.max_connections_per_ip == 0 and not config.max_connections_per_ip_overrides:
+        raise ConfigError(
+            "max.connections.per.ip can be set to zero only if max.connections.per.ip.overrides property is set."
+        )
+    return config
+
+
 def _by_attribute(settings: Mapping[str, Setting], values: Mapping[str, object]) -> dict[str, object]:
     return {attribute: values[one.broker_name] for attribute, one in settings.items() if one.broker_name in values}
 
 
-def _meant(layer: Iterable[Given]) -> Iterator[tuple[Setting, Given]]:
-    """The settings of one layer; raises for what is unknown, not built, or set twice under two names."""
+def _meant(layer: Iterable[Given]) -> Iterator[tuple[Setting | None, Given]]:
+    """The settings of one layer, None for what says that a mechanism is not built.
+
+    Raises for what is unknown, asks for what is not built, or is set twice under two names.
+    """
     seen: dict[str, Given] = {}
     for given in layer:
         one = KEYS.get(given.name)
         if one is None:
             _check_unbuilt(given)
+            yield None, given
             continue
         twin = seen.setdefault(one.broker_name, given)
         # Of several `--set` of one key the last wins, as on every command line; two names for one thing are a slip.

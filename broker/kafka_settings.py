@@ -6,7 +6,7 @@ mechanism is built, its names move from here to `config.py`.
 
 from collections.abc import Mapping
 
-from ..storage.config import INT_MAX, LONG_MAX, NotBuilt
+from ..storage.config import INT_MAX, NotBuilt, ValueType
 
 _BY_MECHANISM: Mapping[str, str] = {
     "a separate advertised address (write HOST:PORT@ADVERTISED_HOST:PORT in listeners)": """
@@ -45,13 +45,8 @@ _BY_MECHANISM: Mapping[str, str] = {
     "a choice of threads (one event loop does the work)": """
         background.threads num.io.threads num.network.threads num.recovery.threads.per.data.dir queued.max.requests
     """,
-    "a limit on the bytes of queued requests": "queued.max.request.bytes",
-    "a limit by address or by rate": """
-        connection.failed.authentication.delay.ms max.connection.creation.rate max.connections.per.ip
-        max.connections.per.ip.overrides
-    """,
+    "a limit by rate": "connection.failed.authentication.delay.ms max.connection.creation.rate",
     "a choice of socket options": "socket.listen.backlog.size socket.receive.buffer.bytes socket.send.buffer.bytes",
-    "fetch sessions": "max.incremental.fetch.session.cache.slots",
     "consumer groups": """
         group.consumer.assignors group.consumer.heartbeat.interval.ms group.consumer.max.heartbeat.interval.ms
         group.consumer.max.session.timeout.ms group.consumer.max.size group.consumer.migration.policy
@@ -90,7 +85,6 @@ _BY_MECHANISM: Mapping[str, str] = {
         transaction.state.log.replication.factor transaction.state.log.segment.bytes
         transaction.two.phase.commit.enable transactional.id.expiration.ms
     """,
-    "idempotent producers": "producer.id.expiration.check.interval.ms producer.id.expiration.ms",
     "retention": """
         log.retention.bytes log.retention.check.interval.ms log.retention.hours log.retention.minutes log.retention.ms
     """,
@@ -110,12 +104,8 @@ _BY_MECHANISM: Mapping[str, str] = {
     "conversion to old record formats": """
         log.message.downconversion.enable log.message.format.version message.format.version
     """,
-    "a check of the records' timestamps": """
-        log.message.timestamp.after.max.ms log.message.timestamp.before.max.ms
+    "one limit for the records' times both ways (write log.message.timestamp.before.max.ms and after.max.ms)": """
         log.message.timestamp.difference.max.ms
-    """,
-    "recompression by the broker": """
-        compression.type compression.gzip.level compression.lz4.level compression.zstd.level
     """,
     "tiered storage": """
         log.local.retention.bytes log.local.retention.ms remote.fetch.max.wait.ms
@@ -175,19 +165,12 @@ _ACCEPTED: Mapping[str, str] = {
     "allow.everyone.if.no.acl.found": "true",
     "authorizer.class.name": "",
     "auto.leader.rebalance.enable": "false",
-    "compression.gzip.level": "-1",
-    "compression.lz4.level": "9",
-    "compression.type": "producer",
-    "compression.zstd.level": "3",
     "connections.max.reauth.ms": "0",
     "default.replication.factor": "1",
     "delete.topic.enable": "true",
     "log.cleaner.enable": "false",
     "log.cleanup.policy": "delete",
     "log.message.downconversion.enable": "false",
-    "log.message.timestamp.after.max.ms": str(LONG_MAX),
-    "log.message.timestamp.before.max.ms": str(LONG_MAX),
-    "log.message.timestamp.difference.max.ms": str(LONG_MAX),
     "log.preallocate": "false",
     "log.retention.bytes": "-1",
     "log.retention.hours": "-1",
@@ -197,19 +180,31 @@ _ACCEPTED: Mapping[str, str] = {
     "log.roll.jitter.ms": "0",
     "log.segment.delete.delay.ms": "0",
     "max.connection.creation.rate": str(INT_MAX),
-    "max.connections.per.ip": str(INT_MAX),
-    "max.incremental.fetch.session.cache.slots": "0",
     "min.insync.replicas": "1",
-    "queued.max.request.bytes": "-1",
     "remote.log.storage.system.enable": "false",
     "unclean.leader.election.enable": "false",
 }
 
+_INTS = """
+    default.replication.factor log.retention.hours log.retention.minutes log.roll.jitter.hours
+    max.connection.creation.rate min.insync.replicas
+"""
+_LISTS = "log.cleanup.policy"
+
+
+def _declared_type(name: str) -> ValueType | None:
+    """Kafka's type of a setting's value, where it cannot be told from the accepted one."""
+    if name in _INTS.split():
+        return ValueType.INT
+    return ValueType.LIST if name in _LISTS.split() else None
+
+
 BROKER_NOT_BUILT: Mapping[str, NotBuilt] = {
-    name: NotBuilt(mechanism, _ACCEPTED.get(name))
+    name: NotBuilt(mechanism, _ACCEPTED.get(name), _declared_type(name))
     for mechanism, names in _BY_MECHANISM.items()
     for name in names.split()
 }
 """Known to Kafka's users, refused here, by name."""
 
 assert _ACCEPTED.keys() <= BROKER_NOT_BUILT.keys(), "an accepted value without its setting"
+assert _ACCEPTED.keys() >= {*_INTS.split(), *_LISTS.split()}, "a type without its value"

@@ -54,11 +54,23 @@ In the environment a setting is called `{ENVIRONMENT_PREFIX}` and its name with 
 Sizes are bytes or have a unit (`512kB`, `1GiB`); times are milliseconds or have a unit (`250ms`, `30s`, `5m`, `12h`,
 `7d`). A name that does not exist is an error, and so is one whose mechanism is not built yet: nothing is accepted and
 ignored. `tidelog serve --check-config` tries a configuration out.
+
+## Changing them while the broker runs
+
+As in Kafka, with Kafka's tools or any admin client (AlterConfigs, IncrementalAlterConfigs). A change is durable before
+it is answered, holds at once, and outlives restarts. Of the broker's own settings those can be changed that say so
+below, and every default of topics; for all brokers (`--entity-default`) or for one, by its node id. The stronger first:
+the topic's own value, the broker's at run time, that of all brokers at run time, what the broker was started with, the
+default. Levels of loggers (`root`, `tidelog` and those below it) can be changed too; they are forgotten at a restart.
+
+Tools list every setting that is built, and of the others those with a value that says what happens anyway; these are
+read-only. A setting whose mechanism is not built and of which no value would be true (`sasl.*`, `offsets.*`) is not
+listed.
 """
 
 OF_TOPICS = """## Settings of topics
 
-Given when a topic is created. What a topic does not say itself it takes from the broker, under the name in the second
+Given when a topic is created, or later: each can be changed while the broker runs. What a topic does not say itself it takes from the broker, under the name in the second
 column.
 """
 
@@ -82,12 +94,15 @@ Histograms have the usual `_bucket`, `_sum` and `_count` series; the buckets end
 
 def configuration_page() -> str:
     """docs/configuration.md."""
-    broker = [[f"`{one.name}`{_also(one.aliases)}", *_row(one)] for one in BROKER_SETTINGS.values()]
+    broker = [
+        [f"`{one.name}`{_also(one.aliases)}", *_row(one), "yes" if one.is_dynamic else "no"]
+        for one in BROKER_SETTINGS.values()
+    ]
     topics = [[f"`{one.name}`", f"`{one.broker_name}`", *_row(one)] for one in TOPIC_SETTINGS.values()]
     parts = [
         CONFIGURATION,
         "## The broker's settings\n",
-        _table(("Setting", "Default", "Accepts", "What it does"), broker),
+        _table(("Setting", "Default", "Accepts", "What it does", "Changes while running"), broker),
         OF_TOPICS,
         _table(("Setting of a topic", "Default of all topics", "Default", "Accepts", "What it does"), topics),
         REFUSED,

@@ -11,7 +11,8 @@ which send the whole list of settings still work.
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
-from typing import Protocol, TypeVar
+from enum import IntEnum
+from typing import ClassVar, Protocol, TypeVar
 
 INT_MAX = (1 << 31) - 1
 LONG_MAX = (1 << 63) - 1
@@ -78,6 +79,22 @@ class OneOf:
         return " or ".join(f"`{choice}`" for choice in self.choices)
 
 
+@dataclass(frozen=True, slots=True)
+class GzipLevel:
+    """A level of gzip: 1 to 9, or -1 for its default."""
+
+    most: ClassVar[int] = 9
+
+    def refusal(self, value: object) -> str | None:
+        """Kafka's words."""
+        if isinstance(value, int) and (1 <= value <= self.most or value == -1):
+            return None
+        return "Value must be between 1 and 9 or equal to -1"
+
+    def __str__(self) -> str:
+        return "1 to 9, or -1"
+
+
 def at_least(least: int, most: int = LONG_MAX) -> Range:
     """A whole number from `least` on."""
     return Range(least, most)
@@ -88,6 +105,20 @@ def one_of(*choices: str) -> OneOf:
     return OneOf(choices)
 
 
+class ValueType(IntEnum):
+    """What a value is, in the numbers of Kafka's DescribeConfigs."""
+
+    BOOLEAN = 1
+    STRING = 2
+    INT = 3
+    SHORT = 4
+    LONG = 5
+    DOUBLE = 6
+    LIST = 7
+    CLASS = 8
+    PASSWORD = 9
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Kind:
     """How a setting's value is written. `parse` takes text or a TOML value and raises ValueError with a reason."""
@@ -96,6 +127,8 @@ class Kind:
     parse: Callable[[object], object]
     show: Callable[[object], str] = str
     """Back to the form that `parse` reads and that Kafka's tools print."""
+    value_type: ValueType = ValueType.STRING
+    """What tools are told; a LONG whose limit fits an INT is one."""
 
 
 def parse_boolean(raw: object) -> bool:
@@ -151,10 +184,10 @@ def show_boolean(value: object) -> str:
     return "true" if value else "false"
 
 
-BOOLEAN = Kind(title="boolean", parse=parse_boolean, show=show_boolean)
-COUNT = Kind(title="number", parse=parse_count)
-SIZE = Kind(title="bytes", parse=parse_size)
-DURATION = Kind(title="milliseconds", parse=parse_duration)
+BOOLEAN = Kind(title="boolean", parse=parse_boolean, show=show_boolean, value_type=ValueType.BOOLEAN)
+COUNT = Kind(title="number", parse=parse_count, value_type=ValueType.LONG)
+SIZE = Kind(title="bytes", parse=parse_size, value_type=ValueType.LONG)
+DURATION = Kind(title="milliseconds", parse=parse_duration, value_type=ValueType.LONG)
 TEXT = Kind(title="text", parse=parse_text)
 
 
@@ -170,6 +203,19 @@ class Setting:
     broker_name: str
     """What the broker-wide default of a topic setting is called; for a broker setting its own name."""
     aliases: tuple[str, ...]
+    is_dynamic: bool
+    """Whether a broker's setting can be changed while it runs. Those of topics always can."""
+
+    @property
+    def value_type(self) -> ValueType:
+        """What a value is, as tools are told."""
+        kind = self.kind.value_type
+        fits_int = isinstance(self.limit, Range | GzipLevel) and self.limit.most <= INT_MAX
+        return ValueType.INT if kind is ValueType.LONG and fits_int else kind
+
+    def show(self, raw: object) -> str:
+        """A raw value in the form that Kafka's tools print."""
+        return self.kind.show(self.parse(raw))
 
     def parse(self, raw: object, *, name: str = "", origin: str = "") -> object:
         """The value meant by a raw one. `name` and `origin` say how and where it was written, for the error."""
@@ -192,8 +238,12 @@ def setting(
     kind: Kind | None = None,
     broker_name: str | None = None,
     aliases: tuple[str, ...] = (),
+    dynamic: bool = False,
 ) -> T:
-    """Declares a dataclass field as a setting. Its kind follows from the default and from the unit in its name."""
+    """Declares a dataclass field as a setting. Its kind follows from the default and from the unit in its name.
+
+    `dynamic` promises that whoever reads the value notices when it is changed while the broker runs.
+    """
     declared = Setting(
         name=name,
         default=default,
@@ -202,6 +252,7 @@ def setting(
         kind=kind or _kind_of(name, default),
         broker_name=broker_name or name,
         aliases=aliases,
+        is_dynamic=dynamic,
     )
     made: T = field(default=default, metadata={_SETTING: declared})
     return made
@@ -229,6 +280,22 @@ class NotBuilt:
     """What would be needed, as the subject of "is not built yet"."""
     accepted: str | None = None
     """The one value that says what happens anyway."""
+    declared_type: ValueType | None = None
+    """What Kafka calls the value where that cannot be told from it: most numbers are LONG, most texts STRING."""
+
+    @property
+    def value_type(self) -> ValueType:
+        """What a value is, as tools are told."""
+        if self.declared_type is not None:
+            return self.declared_type
+        if self.accepted in ("true", "false"):
+            return ValueType.BOOLEAN
+        return ValueType.LONG if _NUMBER.fullmatch(self.accepted or "") else ValueType.STRING
+
+    @property
+    def why(self) -> str:
+        """What is said of it where settings are listed."""
+        return f"{self.text[0].upper()}{self.text[1:]} is not built yet; the value says what happens anyway."
 
     def check(self, name: str, raw: object, origin: str = "") -> None:
         """Refuses every value but the accepted one."""
@@ -315,6 +382,37 @@ class LogConfig:
         one_of("CreateTime", "LogAppendTime"),
         broker_name="log.message.timestamp.type",
     )
+    message_timestamp_before_max_ms: int = setting(
+        "message.timestamp.before.max.ms",
+        LONG_MAX,
+        "Under `CreateTime`: how far a record's time may lie before the broker's. Unless it is without limit, the "
+        "records of every batch are decoded to look.",
+        at_least(0),
+        broker_name="log.message.timestamp.before.max.ms",
+    )
+    message_timestamp_after_max_ms: int = setting(
+        "message.timestamp.after.max.ms",
+        3_600_000,
+        "Under `CreateTime`: how far a record's time may lie ahead of the broker's.",
+        at_least(0),
+        broker_name="log.message.timestamp.after.max.ms",
+    )
+    compression_type: str = setting(
+        "compression.type",
+        "producer",
+        "How batches are compressed in the log: as the producer did (`producer`), which costs the broker nothing, or "
+        "all alike; then those that are not are compressed anew by the broker.",
+        one_of("uncompressed", "zstd", "lz4", "snappy", "gzip", "producer"),
+    )
+    compression_gzip_level: int = setting(
+        "compression.gzip.level", -1, "The level of `compression.type=gzip`; -1 for the usual one.", GzipLevel()
+    )
+    compression_lz4_level: int = setting(
+        "compression.lz4.level", 9, "The level of `compression.type=lz4`.", at_least(1, 17)
+    )
+    compression_zstd_level: int = setting(
+        "compression.zstd.level", 3, "The level of `compression.type=zstd`.", at_least(-131_072, 22)
+    )
     write_caching: bool = setting(
         "write.caching",
         default=False,
@@ -362,6 +460,12 @@ class LogConfig:
         return dict(sorted((own | fixed).items()))
 
 
+def spelled(overrides: Mapping[str, str]) -> dict[str, str]:
+    """A topic's own settings in Kafka's spelling, whatever they were written like. Raises ConfigError."""
+    values = LogConfig().with_overrides(overrides).entries()
+    return {name: values[name] for name in overrides}
+
+
 TOPIC_SETTINGS: Mapping[str, Setting] = settings_of(LogConfig)
 """By attribute of LogConfig."""
 TOPIC_ATTRIBUTES: Mapping[str, str] = {one.name: attribute for attribute, one in TOPIC_SETTINGS.items()}
@@ -370,30 +474,22 @@ TOPIC_ATTRIBUTES: Mapping[str, str] = {one.name: attribute for attribute, one in
 _TIERING = "tiered storage"
 _COMPACTION = "compaction"
 _RETENTION = "retention"
-_RECOMPRESSION = "recompression by the broker"
 _THROTTLE = "replication"
 _LIMITS = "a limit on the backlog"
-_TIMESTAMPS = "a check of the records' timestamps"
 
 TOPIC_NOT_BUILT: Mapping[str, NotBuilt] = {
-    "cleanup.policy": NotBuilt(_COMPACTION, "delete"),
-    "compression.type": NotBuilt(_RECOMPRESSION, "producer"),
-    "compression.gzip.level": NotBuilt(_RECOMPRESSION, "-1"),
-    "compression.lz4.level": NotBuilt(_RECOMPRESSION, "9"),
-    "compression.zstd.level": NotBuilt(_RECOMPRESSION, "3"),
+    "cleanup.policy": NotBuilt(_COMPACTION, "delete", ValueType.LIST),
     "delete.retention.ms": NotBuilt(_COMPACTION, "86400000"),
     "file.delete.delay.ms": NotBuilt("a delay between a deletion and the removal of the files", "0"),
-    "follower.replication.throttled.replicas": NotBuilt(_THROTTLE, ""),
-    "leader.replication.throttled.replicas": NotBuilt(_THROTTLE, ""),
+    "follower.replication.throttled.replicas": NotBuilt(_THROTTLE, "", ValueType.LIST),
+    "leader.replication.throttled.replicas": NotBuilt(_THROTTLE, "", ValueType.LIST),
     "local.retention.bytes": NotBuilt(_TIERING, "-2"),
     "local.retention.ms": NotBuilt(_TIERING, "-2"),
     "max.compaction.lag.ms": NotBuilt(_COMPACTION, str(LONG_MAX)),
     "message.downconversion.enable": NotBuilt("conversion to old record formats", "false"),
-    "message.timestamp.after.max.ms": NotBuilt(_TIMESTAMPS, str(LONG_MAX)),
-    "message.timestamp.before.max.ms": NotBuilt(_TIMESTAMPS, str(LONG_MAX)),
-    "min.cleanable.dirty.ratio": NotBuilt(_COMPACTION, "0.5"),
+    "min.cleanable.dirty.ratio": NotBuilt(_COMPACTION, "0.5", ValueType.DOUBLE),
     "min.compaction.lag.ms": NotBuilt(_COMPACTION, "0"),
-    "min.insync.replicas": NotBuilt("replication", "1"),
+    "min.insync.replicas": NotBuilt("replication", "1", ValueType.INT),
     "preallocate": NotBuilt("preallocation of segments", "false"),
     "remote.log.copy.disable": NotBuilt(_TIERING, "false"),
     "remote.log.delete.on.disable": NotBuilt(_TIERING, "false"),

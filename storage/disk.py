@@ -139,6 +139,9 @@ class Disk(Protocol):
     def free_bytes(self) -> int:
         """Space that is left for us."""
 
+    def total_bytes(self) -> int:
+        """Space there is, used or not."""
+
 
 @contextmanager
 def _reporting(path: str) -> Iterator[None]:
@@ -247,6 +250,12 @@ class RealDisk:
         with _reporting(""):
             found = os.statvfs(self.root)
             return found.f_bavail * found.f_frsize
+
+    def total_bytes(self) -> int:
+        """See `Disk`."""
+        with _reporting(""):
+            found = os.statvfs(self.root)
+            return found.f_blocks * found.f_frsize
 
     def _real(self, path: str) -> str:
         return f"{self.root}/{path}" if path else self.root

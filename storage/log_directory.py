@@ -177,6 +177,10 @@ class LogDirectory:
             raise LogMissing(directory)
         return self._open_log(directory, config, trusted=self.was_clean, now_ms=now_ms)
 
+    def has_log(self, topic: str, partition: int) -> bool:
+        """Whether a log of that name lies there, whatever its topic's id."""
+        return self._disk.exists(f"{topic}-{partition}")
+
     def delete_log(self, log: Log, *, token: str) -> None:
         """Remove a log for good. `token` is new each time; a log of the same name may be made at once."""
         log.discard()
@@ -189,6 +193,10 @@ class LogDirectory:
     def free_bytes(self) -> int:
         """Space left on the disk."""
         return self._disk.free_bytes()
+
+    def total_bytes(self) -> int:
+        """Space on the disk, used or not."""
+        return self._disk.total_bytes()
 
     def close(self) -> None:
         """Say that the stop was clean, for which every log must have been closed, and let others have the directory."""

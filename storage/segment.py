@@ -52,7 +52,7 @@ class Room(NamedTuple):
 
 
 class Segment:
-    """One segment. The room's `config` is what it was opened with; a change takes effect with the next segment."""
+    """One segment. The room's `config` is what it was opened with; of a change it learns its `limits` alone."""
 
     def __init__(self, room: Room, base_offset: int, *, end: Boundary) -> None:
         """A sealed one whose file ends at `end`; nothing is opened yet."""
@@ -70,6 +70,8 @@ class Segment:
         self.pinned = False
         """Active, or not yet synced: its files stay open."""
         self.tally = Tally(config.index_interval_bytes)
+        self.limits = config
+        """How large and how old it may get; replaced when the log's settings are."""
         self._disk = disk
         self._config = config
         self._handles = handles
@@ -139,17 +141,17 @@ class Segment:
 
     def is_due(self, size: int, last_offset: int, timestamp: int, now_ms: int) -> bool:
         """Whether a batch must go into the next segment instead (L-4)."""
-        config = self._config
+        limits = self.limits
         if self.staged_size == 0:
             return False
-        if self.staged_size + size > config.segment_bytes or last_offset - self.base_offset > RELATIVE_OFFSET_MAX:
+        if self.staged_size + size > limits.segment_bytes or last_offset - self.base_offset > RELATIVE_OFFSET_MAX:
             return True
         if NO_TIMESTAMP in (timestamp, self.first_timestamp):
             age_ms = now_ms - self.created_ms
         else:
             age_ms = timestamp - self.first_timestamp
         assert self._indexes is not None
-        return age_ms > config.segment_ms or self._indexes.is_full(len(self.tally.points))
+        return age_ms > limits.segment_ms or self._indexes.is_full(len(self.tally.points))
 
     def stage(self, batch: Buffer, *, last_offset: int, timestamp: int) -> None:
         """Take a batch that is stamped and checked. The buffer must live until `write_out`."""

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ..protocol.batch import BatchHeader, ProtocolError
-from ..protocol.records import iterate
+from ..protocol.records import credible_size, iterate
 from .segment import Segment
 from .time_index import NO_TIMESTAMP, NOTHING, TimeEntry
 
@@ -78,11 +78,12 @@ def _greatest_below(segment: Segment, up_to: int) -> TimeEntry:
 def _in_batch(header: BatchHeader, batch: bytes, timestamp_ms: int, start_offset: int) -> TimestampOffset | None:
     """The first record of the batch that is late enough."""
     try:
-        for record in iterate(batch):
+        for record in iterate(batch, inflated_size_max=credible_size(batch)):
             if record.timestamp >= timestamp_ms and record.offset >= start_offset:
                 return TimestampOffset(record.timestamp, record.offset, header.leader_epoch)
     except ProtocolError:
-        # A producer lied inside a batch whose checksum holds. Its readers start with the batch and see for themselves.
+        # A producer lied inside a batch whose checksum holds, or packed it absurdly well. Its readers start with the
+        # batch and see for themselves.
         return _whole_batch(header, start_offset)
     return None
 

@@ -1,6 +1,7 @@
 """The broker's configuration: precedence, names, refusals, and that every setting is read by something."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,11 +10,13 @@ from hypothesis import strategies as st
 
 from tidelog.broker.config import (
     BROKER_SETTINGS,
+    DYNAMIC,
     KEYS,
     BrokerConfig,
     ConfigSource,
     HttpAddress,
     ListenerAddress,
+    Origin,
     parse_listeners,
     split_address,
 )
@@ -87,7 +90,7 @@ def test_each_value_remembers_where_it_came_from() -> None:
 
 
 def test_the_sources_have_kafkas_numbers() -> None:
-    assert [int(source) for source in ConfigSource] == [1, 4, 5]
+    assert [int(source) for source in ConfigSource] == [1, 2, 3, 4, 5, 6]
 
 
 def test_tables_of_toml_nest_as_the_names_do() -> None:
@@ -138,6 +141,12 @@ def test_the_defaults_of_topics_are_set_under_kafkas_broker_names() -> None:
         "log.flush.interval.messages=10",
         "log.flush.interval.ms=20",
         "write.caching=true",
+        "log.message.timestamp.before.max.ms=30",
+        "log.message.timestamp.after.max.ms=40",
+        "compression.type=zstd",
+        "compression.gzip.level=5",
+        "compression.lz4.level=6",
+        "compression.zstd.level=7",
     ]
     assert BrokerConfig.load(overrides=overrides).log == LogConfig(
         segment_bytes=1 << 20,
@@ -149,6 +158,12 @@ def test_the_defaults_of_topics_are_set_under_kafkas_broker_names() -> None:
         flush_messages=10,
         flush_ms=20,
         write_caching=True,
+        message_timestamp_before_max_ms=30,
+        message_timestamp_after_max_ms=40,
+        compression_type="zstd",
+        compression_gzip_level=5,
+        compression_lz4_level=6,
+        compression_zstd_level=7,
     )
     assert len(overrides) == len(TOPIC_SETTINGS)
 
@@ -197,7 +212,7 @@ def test_a_refusal_names_the_setting_and_where_it_stands(sources: dict[str, obje
         ("log.retention.ms", "7d"),
         ("log.retention.hours", "168"),
         ("log.cleanup.policy", "compact"),
-        ("compression.type", "zstd"),
+        ("log.roll.jitter.ms", "5"),
         ("default.replication.factor", "3"),
         ("min.insync.replicas", "2"),
         ("num.io.threads", "8"),
@@ -224,7 +239,44 @@ def test_what_kafka_has_and_the_broker_has_not_is_refused_by_name(name: str, val
     ],
 )
 def test_what_happens_anyway_may_be_asked_for(text: str) -> None:
-    assert BrokerConfig.load(files=[("a.toml", text)]) == BrokerConfig()
+    config = BrokerConfig.load(files=[("a.toml", text)])
+    assert config.origins == {text.split(" ", 1)[0]: Origin(ConfigSource.STATIC_BROKER_CONFIG, "a.toml")}
+    assert replace(config, origins={}) == BrokerConfig()
+
+
+# -- changes at run time --
+
+
+def test_what_is_set_at_run_time_covers_what_was_set_at_start() -> None:
+    config = BrokerConfig.load(overrides=["max.connections=4", "log.segment.bytes=4096", "num.partitions=3"])
+    now = config.with_overrides({"max.connections": "5", "log.roll.ms": "1s"}, {"max.connections": "6"})
+    assert (now.max_connections, now.num_partitions) == (6, 3)
+    assert now.log == LogConfig(segment_bytes=4096, segment_ms=1000)
+    assert now.origins == config.origins, "where the values at start are from"
+    assert config.with_overrides({}, {}) == config
+
+
+def test_a_bad_value_is_refused_at_run_time_as_at_start() -> None:
+    with pytest.raises(
+        ConfigError, match=r"Invalid value 0 for configuration max\.connections: Value must be at least"
+    ):
+        BrokerConfig().with_overrides({"max.connections": "0"})
+
+
+def test_nobody_is_locked_out_from_everywhere() -> None:
+    """Kafka's rule for two settings together."""
+    words = r"^max\.connections\.per\.ip can be set to zero only if max\.connections\.per\.ip\.overrides"
+    with pytest.raises(ConfigError, match=words):
+        BrokerConfig.load(overrides=["max.connections.per.ip=0"])
+    with pytest.raises(ConfigError, match=words):
+        BrokerConfig().with_overrides({"max.connections.per.ip": "0"})
+    good = {"max.connections.per.ip": "0", "max.connections.per.ip.overrides": "10.0.0.1:5"}
+    assert BrokerConfig().with_overrides(good).max_connections_per_ip == 0
+
+
+def test_every_default_of_topics_can_be_changed_at_run_time() -> None:
+    assert DYNAMIC.keys() >= {one.broker_name for one in TOPIC_SETTINGS.values()}
+    assert all(KEYS[name] is one for name, one in DYNAMIC.items())
 
 
 # -- addresses --
@@ -324,3 +376,29 @@ def test_every_setting_of_a_topic_is_read_by_something(attribute: str) -> None:
     # flush_ms is read through the property that knows its default under write caching.
     read = "caching_flush_ms" if attribute == "flush_ms" else attribute
     assert read in words_of_the_house("broker", "storage")
+
+
+# Limits by address
+
+
+def test_limits_by_address_are_read_in_every_spelling() -> None:
+    config = BrokerConfig.load(overrides=["max.connections.per.ip.overrides=10.0.0.1:5, [::1]:7,::ffff:1.2.3.4:0"])
+    one, two, three = config.max_connections_per_ip_overrides
+    assert (one.address, one.count) == ("10.0.0.1", 5)
+    assert (two.address, two.count) == ("::1", 7)
+    assert (three.address, three.count) == ("1.2.3.4", 0), "an IPv4 address through IPv6 is the same"
+    assert ",".join(map(str, (one, two))) == "10.0.0.1:5,[::1]:7"
+
+
+@pytest.mark.parametrize("text", ["10.0.0.1", "10.0.0.1:", "10.0.0.1:many", "10.0.0.1:-1", "host.example:5", ":5"])
+def test_a_limit_by_address_that_means_nothing_is_refused(text: str) -> None:
+    with pytest.raises(ConfigError, match=r"max\.connections\.per\.ip\.overrides"):
+        BrokerConfig.load(overrides=[f"max.connections.per.ip.overrides={text}"])
+
+
+@pytest.mark.parametrize("name", ["queued.max.request.bytes", "queued.max.response.bytes"])
+def test_budgets_can_be_sizes_or_off(name: str) -> None:
+    attribute = name.replace(".", "_")
+    assert getattr(BrokerConfig(), attribute) == 256 << 20
+    assert getattr(BrokerConfig.load(overrides=[f"{name}=1GiB"]), attribute) == 1 << 30
+    assert getattr(BrokerConfig.load(overrides=[f"{name}=-1"]), attribute) == -1

@@ -16,11 +16,13 @@ from tidelog.storage.config import (
     NotBuilt,
     Range,
     Setting,
+    ValueType,
     parse_boolean,
     parse_count,
     parse_duration,
     parse_size,
     settings_of,
+    spelled,
 )
 
 
@@ -180,9 +182,9 @@ def test_a_name_like_no_other_is_refused_without_a_guess() -> None:
         ("retention.bytes", "0"),
         ("cleanup.policy", "compact"),
         ("cleanup.policy", "compact,delete"),
-        ("compression.type", "zstd"),
+        ("segment.jitter.ms", "5"),
         ("min.insync.replicas", "2"),
-        ("message.timestamp.after.max.ms", "3600000"),
+        ("delete.retention.ms", "1"),
         ("remote.storage.enable", "true"),
         ("tidelog.message.ttl.ms", "1000"),
     ],
@@ -196,7 +198,6 @@ def test_what_is_not_built_is_refused_with_those_words(name: str, value: str) ->
     ("name", "value"),
     [
         ("cleanup.policy", "delete"),
-        ("compression.type", "producer"),
         ("min.insync.replicas", "1"),
         ("retention.ms", "-1"),
         ("retention.bytes", "-1"),
@@ -208,6 +209,25 @@ def test_what_happens_anyway_may_be_asked_for(name: str, value: str) -> None:
     assert LogConfig().with_overrides({name: value}) == LogConfig()
 
 
+@pytest.mark.parametrize(
+    ("name", "good", "bad"),
+    [
+        ("compression.type", ["producer", "uncompressed", "gzip", "snappy", "lz4", "zstd"], ["none", "brotli", ""]),
+        ("compression.gzip.level", ["-1", "1", "9"], ["0", "10", "-2"]),
+        ("compression.lz4.level", ["1", "17"], ["0", "18"]),
+        ("compression.zstd.level", ["-131072", "22"], ["23"]),
+        ("message.timestamp.before.max.ms", ["0", "1d"], ["-1"]),
+        ("message.timestamp.after.max.ms", ["0", str(LONG_MAX)], ["-1"]),
+    ],
+)
+def test_limits_are_kafkas(name: str, good: list[str], bad: list[str]) -> None:
+    for value in good:
+        LogConfig().with_overrides({name: value})
+    for value in bad:
+        with pytest.raises(ConfigError, match=f"configuration {name}"):
+            LogConfig().with_overrides({name: value})
+
+
 def test_the_refusal_says_which_value_is_accepted() -> None:
     with pytest.raises(ConfigError, match=r"the only value accepted is -1$"):
         LogConfig().with_overrides({"retention.ms": "5"})
@@ -215,6 +235,36 @@ def test_the_refusal_says_which_value_is_accepted() -> None:
         NotBuilt("replication", "").check("throttled", "x")
     with pytest.raises(ConfigError, match=r"is not built yet$"):
         NotBuilt("a limit").check("limit", "x")
+
+
+def test_overrides_are_spelled_as_kafka_spells_them() -> None:
+    written = {"segment.bytes": " 1MiB", "write.caching": "TRUE", "retention.ms": "-1 ", "flush.ms": "2s"}
+    spelling = {"segment.bytes": "1048576", "write.caching": "true", "retention.ms": "-1", "flush.ms": "2000"}
+    assert spelled(written) == spelled(spelling) == spelling
+    with pytest.raises(ConfigError, match="Unknown topic config name"):
+        spelled({"no.such": "1"})
+
+
+@pytest.mark.parametrize(
+    ("name", "value_type"),
+    [
+        ("segment.bytes", ValueType.INT),
+        ("segment.ms", ValueType.LONG),
+        ("message.timestamp.type", ValueType.STRING),
+        ("write.caching", ValueType.BOOLEAN),
+    ],
+)
+def test_a_number_is_an_int_where_its_limit_fits_one(name: str, value_type: ValueType) -> None:
+    """As Kafka declares them."""
+    assert next(one for one in TOPIC_SETTINGS.values() if one.name == name).value_type is value_type
+
+
+def test_of_what_is_not_built_the_accepted_value_has_a_type_too() -> None:
+    assert NotBuilt("x", "false").value_type is ValueType.BOOLEAN
+    assert NotBuilt("x", "-1").value_type is ValueType.LONG
+    assert NotBuilt("x", "-1", ValueType.INT).value_type is ValueType.INT
+    assert NotBuilt("x", "producer").value_type is ValueType.STRING
+    assert NotBuilt("tiered storage").why.startswith("Tiered storage is not built yet")
 
 
 def test_entries_list_what_can_be_set_and_what_is_fixed() -> None:

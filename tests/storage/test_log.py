@@ -8,7 +8,7 @@ from uuid import UUID
 
 import pytest
 
-from support.builders import a_batch, some_value, values_of
+from support.builders import BASE_TIMESTAMP, a_batch, some_value, values_of
 from support.disk import SimulatedDisk
 from tidelog.protocol.batch import check, crc_of, read_header, walk
 from tidelog.protocol.compression import Codec
@@ -363,15 +363,44 @@ def test_closing_flushes_trims_and_marks(tmp_path: Path) -> None:
     directory.close()
 
 
-def test_a_new_config_takes_effect_with_the_next_segment() -> None:
+def test_a_new_size_of_segments_holds_for_the_one_that_is_open() -> None:
+    """As in Kafka: who makes segments smaller need not first fill a large one."""
     log = a_log()
     append(log, b"a" * 2000)
-    log.config = LogConfig(segment_bytes=1 << 20)
-    append(log, b"b" * 3000)
-    assert log.segment_count == 2
+    log.reconfigure(LogConfig(segment_bytes=1 << 20))
     for _ in range(10):
-        append(log, b"c" * 3000)
+        append(log, b"b" * 3000)
+    assert log.segment_count == 1
+    log.reconfigure(LogConfig(segment_bytes=4096))
+    append(log, b"c" * 3000)
     assert log.segment_count == 2
+
+
+def test_a_new_age_of_segments_holds_for_the_one_that_is_open() -> None:
+    log = a_log(config=LogConfig())
+    append(log, b"a")
+    log.reconfigure(LogConfig(segment_ms=5))
+    batch = memoryview(a_batch([b"b"], base_timestamp=BASE_TIMESTAMP + 10))
+    log.append(batch, check(batch), now_ms=0)
+    log.write_out()
+    assert log.segment_count == 2
+
+
+def test_new_settings_of_indexes_hold_from_the_next_segment_on() -> None:
+    """An index has its size from its beginning; read again, it is what it was."""
+    disk = SimulatedDisk()
+    log = a_log(disk, LogConfig(segment_bytes=4096, index_interval_bytes=1, segment_index_bytes=4096))
+    append(log, b"a" * 100)
+    log.reconfigure(LogConfig(segment_bytes=4096, index_interval_bytes=1 << 20, segment_index_bytes=64))
+    for _ in range(100):
+        append(log, b"b" * 100)
+    assert log.segment_count > 4
+    sizes = [len(data) for path, data in sorted(disk.tree().items()) if path.endswith(".index")]
+    assert sizes[0] > 0
+    assert sizes[1:-1] == [0] * (len(sizes) - 2)
+    for offset in range(101):
+        fetched = log.read(offset, size_max=1, up_to=101, at_least_one=True)
+        assert fetched.base_offset == offset
 
 
 def test_every_byte_served_is_a_whole_batch() -> None:

@@ -256,3 +256,4 @@ def test_space_is_told() -> None:
     directory = opened(disk)
     disk.full(12345)
     assert directory.free_bytes() == 12345
+    assert directory.total_bytes() == disk.total_bytes()

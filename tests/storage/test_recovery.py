@@ -9,7 +9,7 @@ from uuid import UUID
 
 import pytest
 
-from support.builders import a_batch, some_value
+from support.builders import a_batch, some_value, with_header
 from support.disk import PowerCut, SimulatedDisk
 from tidelog.protocol.batch import check, read_header, walk
 from tidelog.protocol.compression import Codec
@@ -181,7 +181,7 @@ class World:
             values = [some_value(n, self.rng.randint(1, 300)) for n in range(self.rng.randint(1, 4))]
             codec = self.rng.choice((Codec.NONE, Codec.NONE, Codec.ZSTD))
             time = 1000 + self.rng.randint(0, 500)
-            batch = memoryview(a_batch(values, codec=codec, base_timestamp=time, **self._stamp()))
+            batch = memoryview(with_header(a_batch(values, codec=codec, base_timestamp=time), **self._stamp()))
             header = check(batch)
             # Remembered first: if the power goes while a segment is rolled, the batches before are written or not.
             base_offset = log.append(batch, header, now_ms=0)

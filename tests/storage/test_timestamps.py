@@ -1,6 +1,7 @@
 """Records by their time, compared with a list that is searched from the beginning."""
 
 import random
+import tracemalloc
 from uuid import UUID
 
 import pytest
@@ -90,3 +91,20 @@ def test_a_batch_whose_records_lie_is_found_by_its_header() -> None:
     log.append(memoryview(batch), read_header(batch), now_ms=0)
     log.write_out()
     assert log.find_timestamp(15, up_to=3) == TimestampOffset(21, 1, 0)
+
+
+def test_a_batch_that_is_packed_absurdly_well_is_found_by_its_header() -> None:
+    """Nobody who asks for a time makes the broker unpack a bomb; below a mebibyte it is none."""
+    log = a_log(LogConfig())
+    for timestamps, size in (([10, 11], 100_000), ([20, 21], 5 << 20)):
+        batch = build_batch([(None, bytes(size), (), timestamp) for timestamp in timestamps], codec=Codec.ZSTD)
+        assert len(batch) < 2000
+        log.append(memoryview(batch), check(batch), now_ms=0)
+    log.write_out()
+    assert log.find_timestamp(11, up_to=4) == TimestampOffset(11, 1, 0)
+    tracemalloc.start()
+    try:
+        assert log.find_timestamp(21, up_to=4) == TimestampOffset(21, 2, 0)
+        assert tracemalloc.get_traced_memory()[1] < 3 << 20
+    finally:
+        tracemalloc.stop()
