@@ -7,6 +7,7 @@ thread. Timers are not here: they come from the running loop, which in a simulat
 
 import asyncio
 import random
+import resource
 import socket
 import time
 from collections.abc import Callable
@@ -18,6 +19,7 @@ from ..storage.disk import Disk, RealDisk
 T = TypeVar("T")
 
 BLOCKING_THREADS = 4
+UNLIMITED_DESCRIPTORS = 1 << 30
 
 
 class Environment(Protocol):
@@ -43,6 +45,9 @@ class Environment(Protocol):
     def bind(self, host: str, port: int) -> socket.socket:
         """A bound, listening socket for a server that accepts by itself (the HTTP side)."""
 
+    def descriptors_max(self) -> int:
+        """How many files and sockets the process may have open."""
+
 
 class RealEnvironment:
     """The world as it is."""
@@ -66,6 +71,11 @@ class RealEnvironment:
     def run_blocking(self, function: Callable[[], T]) -> asyncio.Future[T]:
         """Run `function` in the pool."""
         return asyncio.get_running_loop().run_in_executor(self._pool, function)
+
+    def descriptors_max(self) -> int:
+        """The soft limit."""
+        soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+        return UNLIMITED_DESCRIPTORS if soft == resource.RLIM_INFINITY else soft
 
     async def listen(self, host: str, port: int, factory: Callable[[], asyncio.BaseProtocol]) -> asyncio.AbstractServer:
         """Listen with the running loop."""

@@ -15,8 +15,9 @@ from ..storage.errors import (
 
 CODES: Mapping[type[Exception], ErrorCode] = {
     CorruptBatch: ErrorCode.CORRUPT_MESSAGE,
-    DecompressionFailed: ErrorCode.CORRUPT_MESSAGE,
-    InflatedTooLarge: ErrorCode.CORRUPT_MESSAGE,
+    # The checksum held, so the bytes are what was sent; and clients send again what is called corrupt.
+    DecompressionFailed: ErrorCode.INVALID_RECORD,
+    InflatedTooLarge: ErrorCode.INVALID_RECORD,
     OffsetOutOfRange: ErrorCode.OFFSET_OUT_OF_RANGE,
     CorruptLog: ErrorCode.CORRUPT_MESSAGE,
     LogExists: ErrorCode.KAFKA_STORAGE_ERROR,

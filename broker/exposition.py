@@ -148,6 +148,33 @@ LISTENERS: tuple[Values, ...] = (
         text="Connections that ended, by who or what ended them.",
         read=lambda scrape: (((reason,), count) for reason, count in scrape.metrics.connections_closed.items()),
     ),
+    Family(
+        name="tidelog_connections_rejected_total",
+        kind=COUNTER,
+        labels=("limit",),
+        text="Connections closed as they came, by the limit that was reached. They count as opened and closed, too.",
+        read=lambda scrape: (((limit,), count) for limit, count in scrape.metrics.connections_rejected.items()),
+    ),
+    Family(
+        name="tidelog_connections_waiting",
+        kind=GAUGE,
+        labels=("memory",),
+        text="Connections that are not read from until there is memory for their `request`, and fetches that wait "
+        "until there is memory for their `response`.",
+        read=lambda scrape: (((memory,), count) for memory, count in scrape.metrics.waiting_for_memory.items()),
+    ),
+    Family(
+        name="tidelog_request_memory_bytes",
+        kind=GAUGE,
+        text="Memory held by requests that are not whole or not answered; `queued.max.request.bytes` limits it.",
+        read=lambda scrape: _one(scrape.metrics.request_memory_bytes),
+    ),
+    Family(
+        name="tidelog_response_memory_bytes",
+        kind=GAUGE,
+        text="Memory held by answers that clients have not taken; `queued.max.response.bytes` limits it.",
+        read=lambda scrape: _one(scrape.metrics.response_memory_bytes),
+    ),
 )
 
 REQUESTS: tuple[Values, ...] = (
@@ -178,6 +205,25 @@ REQUESTS: tuple[Values, ...] = (
         kind=GAUGE,
         text="Requests that wait for their answer: for the disk, or for records to fetch.",
         read=lambda scrape: _one(scrape.metrics.inflight_requests),
+    ),
+    Family(
+        name="tidelog_incremental_fetch_sessions",
+        kind=GAUGE,
+        text="Fetch sessions: readers that name only what changes from one fetch to the next.",
+        read=lambda scrape: _one(scrape.metrics.fetch_sessions),
+    ),
+    Family(
+        name="tidelog_incremental_fetch_partitions_cached",
+        kind=GAUGE,
+        text="Partitions remembered in all fetch sessions together.",
+        read=lambda scrape: _one(scrape.metrics.fetch_session_partitions),
+    ),
+    Family(
+        name="tidelog_incremental_fetch_session_evictions_total",
+        kind=COUNTER,
+        text="Fetch sessions ended to make room for another; if it grows fast, raise "
+        "`max.incremental.fetch.session.cache.slots`.",
+        read=lambda scrape: _one(scrape.metrics.fetch_sessions_evicted),
     ),
 )
 
@@ -229,6 +275,13 @@ STORAGE: tuple[Values, ...] = (
         labels=("dir",),
         text="Bytes left for the broker on the disk of the data directory.",
         read=lambda scrape: [((scrape.facts.data_dir,), scrape.facts.disk_free_bytes)],
+    ),
+    Family(
+        name="tidelog_disk_total_bytes",
+        kind=GAUGE,
+        labels=("dir",),
+        text="Bytes of the disk of the data directory, used or not.",
+        read=lambda scrape: [((scrape.facts.data_dir,), scrape.facts.disk_total_bytes)],
     ),
 )
 

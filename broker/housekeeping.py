@@ -1,6 +1,7 @@
 """Housekeeping: what must be done every now and then, on timers of the loop.
 
-Durable marks of logs that are being written to, connections that have fallen silent, the probe of the loop's own lag.
+Durable marks of logs that are being written to, producers and connections that have fallen silent, the probe of the
+loop's own lag.
 """
 
 import asyncio
@@ -9,17 +10,15 @@ from collections.abc import Callable, Sequence
 
 from ..storage.errors import StorageError
 from ..storage.log import Log
-from .config import BrokerConfig
+from .dynamic_configs import DynamicConfigs
 from .environment import Environment
 from .metrics import LagProbe, Metrics
+from .network.commons import Commons
 from .network.listener import Listener
+from .network.sweeper import Sweeper, round_s
 from .topics.registry import Topics
 
 logger = logging.getLogger(__name__)
-
-IDLE_CHECKS_PER_LIMIT = 10
-"""How often connections are looked through within connections.max.idle.ms."""
-IDLE_CHECK_MIN_S = 0.1
 
 
 class Housekeeping:
@@ -28,18 +27,22 @@ class Housekeeping:
     def __init__(
         self,
         *,
-        config: BrokerConfig,
+        configs: DynamicConfigs,
         environment: Environment,
         topics: Topics,
         metadata_log: Log,
         listeners: Sequence[Listener],
+        commons: Commons,
     ) -> None:
+        config = configs.current
+        self._configs = configs
         self._environment = environment
         self._topics = topics
         self._metadata_log = metadata_log
-        self._listeners = listeners
         self._mark_interval_s = config.durable_mark_interval_ms / 1000
-        self._idle_interval_s = max(IDLE_CHECK_MIN_S, config.connections_max_idle_ms / 1000 / IDLE_CHECKS_PER_LIMIT)
+        self._sweep_interval_s = round_s(config)
+        self._sweeper = Sweeper(listeners, commons, interval_s=self._sweep_interval_s)
+        self._expiration_check_s = config.producer_id_expiration_check_interval_ms / 1000
         self._timers: dict[str, asyncio.TimerHandle] = {}
         self._marking = False
         self._lag_probe: LagProbe | None = None
@@ -47,7 +50,8 @@ class Housekeeping:
     def start(self, metrics: Metrics) -> None:
         """Begin."""
         self._every(self._mark_interval_s, self._write_marks)
-        self._every(self._idle_interval_s, self._close_idle)
+        self._every(self._sweep_interval_s, self._sweep)
+        self._every(self._expiration_check_s, self._expire_producers)
         self._lag_probe = LagProbe(metrics.event_loop_lag)
         self._lag_probe.start()
 
@@ -69,10 +73,15 @@ class Housekeeping:
 
         schedule()
 
-    def _close_idle(self) -> None:
-        now = asyncio.get_running_loop().time()
-        for listener in self._listeners:
-            listener.close_idle(now=now)
+    def _sweep(self) -> None:
+        self._sweeper.sweep(now=asyncio.get_running_loop().time())
+
+    def _expire_producers(self) -> None:
+        """Nothing is looked at but what goes, and of each log the first that stays [I-6]."""
+        written_before_ms = self._environment.now_ms() - self._configs.current.producer_id_expiration_ms
+        for topic in self._topics:
+            for partition in topic.partitions:
+                partition.log.producers.expire(written_before_ms=written_before_ms)
 
     def _write_marks(self) -> None:
         """One file write and sync a log, so in the pool; a log whose mark is up to date costs nothing."""

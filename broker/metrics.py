@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from ..protocol.apis import ApiKey
+from ..protocol.apis import APIS, ApiKey
 
 BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 2.5, 10.0)
 """Upper bounds in seconds: from what a page-cache write takes to what a client's timeout is made for."""
@@ -54,32 +54,48 @@ class Metrics:
         "connections_active",
         "connections_closed",
         "connections_opened",
+        "connections_rejected",
         "crc_errors",
         "event_loop_lag",
+        "fetch_session_partitions",
+        "fetch_sessions",
+        "fetch_sessions_evicted",
         "fsync",
         "inflight_requests",
         "recovery_seconds",
         "recovery_truncated_bytes",
+        "request_memory_bytes",
+        "response_memory_bytes",
         "segments_rolled",
         "topic_errors",
+        "waiting_for_memory",
     )
 
     def __init__(self) -> None:
-        self._apis = {key: ApiMetrics() for key in ApiKey}
+        self._apis = {key: ApiMetrics() for key in APIS}
         self.connections_active: dict[str, int] = {}
         """Open connections by listener."""
         self.connections_closed: dict[str, int] = {}
         """Ended connections by reason."""
         self.connections_opened = 0
+        self.connections_rejected: dict[str, int] = {}
+        """Connections closed as they came, by the limit that was reached; also among the opened and the closed."""
         self.crc_errors = 0
         self.event_loop_lag = Histogram()
+        self.fetch_session_partitions = 0
+        self.fetch_sessions = 0
+        self.fetch_sessions_evicted = 0
         self.fsync = Histogram()
         self.inflight_requests = 0
         self.recovery_seconds = 0.0
         self.recovery_truncated_bytes = 0
+        self.request_memory_bytes = 0
+        self.response_memory_bytes = 0
         self.segments_rolled = 0
         self.topic_errors: dict[tuple[str, str], int] = {}
         """Failures by topic and kind."""
+        self.waiting_for_memory: dict[str, int] = {}
+        """Connections that wait, by what for."""
 
     def api(self, key: ApiKey) -> ApiMetrics:
         """The counts of one API."""
@@ -193,3 +209,4 @@ class BrokerFacts:
     """When the broker was started, in milliseconds since 1970."""
     data_dir: str
     disk_free_bytes: int
+    disk_total_bytes: int

@@ -14,18 +14,25 @@ from ..storage.errors import StorageError
 from ..storage.log import Log
 from ..storage.log_directory import FILES_OF_A_SEGMENT, LogDirectory
 from .config import BrokerConfig, HttpAddress, join_address
+from .coordinator.producer_ids import ProducerIds
+from .dynamic_configs import DynamicConfigs
 from .environment import Environment
 from .housekeeping import Housekeeping
+from .memory import RequestMemory, ResponseMemory
 from .metadata.cluster import Cluster
 from .metadata.store import MetadataStore
 from .metrics import BrokerFacts, Metrics
+from .network.commons import Commons
 from .network.dispatcher import Dispatcher
 from .network.http import HttpServer
+from .network.limits import ConnectionLimits
 from .network.listener import Listener
 from .request import Address
 from .services import Services
 from .topics.delayed_fetch import DelayedFetches
+from .topics.fetch_sessions import FetchSessions
 from .topics.flusher import INLINE_SYNC_MAX_S, Flusher
+from .topics.growth import Growth
 from .topics.registry import METADATA_TOPIC, METADATA_TOPIC_ID, Topics
 
 logger = logging.getLogger(__name__)
@@ -47,8 +54,14 @@ class Server:
         self._directory: LogDirectory | None = None
         self._metadata_log: Log | None = None
         self._topics: Topics | None = None
+        self._growth: Growth | None = None
+        self._configs: DynamicConfigs | None = None
+        self._producer_ids: ProducerIds | None = None
         self._services: Services | None = None
-        self._delayed_fetches = DelayedFetches()
+        self._requests = RequestMemory(config.queued_max_request_bytes)
+        self._responses = ResponseMemory(config.queued_max_response_bytes)
+        self._delayed_fetches = DelayedFetches(self._responses.when_free)
+        self._commons: Commons | None = None
         self._housekeeping: Housekeeping | None = None
         self._listeners: list[Listener] = []
         self._http: HttpServer | None = None
@@ -92,12 +105,14 @@ class Server:
             await self._abandon_start()
             raise
         assert self._metadata_log is not None
+        assert self._commons is not None
         self._housekeeping = Housekeeping(
-            config=self._config,
+            configs=self.services.configs,
             environment=self._environment,
             topics=topics,
             metadata_log=self._metadata_log,
             listeners=self._listeners,
+            commons=self._commons,
         )
         self._housekeeping.start(self.metrics)
         self._state = "running"
@@ -151,31 +166,51 @@ class Server:
             delayed_fetches=self._delayed_fetches,
             metrics=self.metrics,
         )
+        self._growth = Growth(self._topics, store)
         facts = list(store.replay())
+        self._configs = DynamicConfigs(config, store=store, topics=self._topics)
+        self._configs.load(facts)
         self._topics.load(names, facts)
+        self._producer_ids = ProducerIds(store.append, facts)
         return self._topics
 
     async def _listen(self, topics: Topics) -> None:
         assert self._directory is not None
+        assert self._metadata_log is not None
+        assert self._growth is not None
+        assert self._producer_ids is not None
+        assert self._configs is not None
         services = self._services = Services(
-            config=self._config,
+            configs=self._configs,
             environment=self._environment,
             cluster=Cluster(cluster_id=self._directory.cluster_id, node_id=self._config.node_id),
+            directory=self._directory,
+            metadata_log=self._metadata_log,
             topics=topics,
+            growth=self._growth,
+            producer_ids=self._producer_ids,
             delayed_fetches=self._delayed_fetches,
+            response_memory=self._responses,
+            fetch_sessions=FetchSessions(
+                self._environment, self.metrics, slots_max=self._config.fetch_session_slots_max
+            ),
             metrics=self.metrics,
         )
         dispatcher = Dispatcher(services)
-        receive_buffer = bytearray(RECEIVE_BUFFER_SIZE)
-        for address in self._config.listeners:
-            listener = Listener(
-                address,
-                dispatcher=dispatcher,
-                config=self._config,
-                environment=self._environment,
-                metrics=self.metrics,
-                receive_buffer=receive_buffer,
-            )
+        config = self._configs.current
+        commons = self._commons = Commons(
+            config,
+            dispatcher,
+            metrics=self.metrics,
+            requests=self._requests,
+            responses=self._responses,
+            limits=ConnectionLimits(config, descriptors_max=self._environment.descriptors_max()),
+            log=dispatcher.log,
+            receive_buffer=memoryview(bytearray(RECEIVE_BUFFER_SIZE)),
+        )
+        self._configs.on_change(commons.reconfigure)
+        for address in config.listeners:
+            listener = Listener(address, commons=commons, environment=self._environment)
             await listener.start()
             self._listeners.append(listener)
 
@@ -234,6 +269,9 @@ class Server:
         from .exposition import render
 
         assert self._directory is not None
+        self.metrics.request_memory_bytes = self._requests.used
+        self.metrics.response_memory_bytes = self._responses.used
+        self.metrics.waiting_for_memory = {"request": self._requests.waiting, "response": self._responses.waiting}
         facts = BrokerFacts(
             version=__version__,
             node_id=self._config.node_id,
@@ -241,5 +279,6 @@ class Server:
             started_ms=self._started_ms,
             data_dir=self._config.data_dir,
             disk_free_bytes=self._directory.free_bytes(),
+            disk_total_bytes=self._directory.total_bytes(),
         )
         return render(self.metrics, self.topics, facts, accept=accept)

@@ -2,11 +2,18 @@
 
 from dataclasses import dataclass
 
+from ..storage.log import Log
+from ..storage.log_directory import LogDirectory
 from .config import BrokerConfig
+from .coordinator.producer_ids import ProducerIds
+from .dynamic_configs import DynamicConfigs
 from .environment import Environment
+from .memory import ResponseMemory
 from .metadata.cluster import Cluster
 from .metrics import Metrics
 from .topics.delayed_fetch import DelayedFetches
+from .topics.fetch_sessions import FetchSessions
+from .topics.growth import Growth
 from .topics.registry import Topics
 
 
@@ -14,9 +21,21 @@ from .topics.registry import Topics
 class Services:
     """The broker, as handlers see it."""
 
-    config: BrokerConfig
+    configs: DynamicConfigs
     environment: Environment
     cluster: Cluster
+    directory: LogDirectory
+    metadata_log: Log
+    """The log of the cluster's facts, to be looked at only."""
     topics: Topics
+    growth: Growth
+    producer_ids: ProducerIds
     delayed_fetches: DelayedFetches
+    response_memory: ResponseMemory
+    fetch_sessions: FetchSessions
     metrics: Metrics
+
+    @property
+    def config(self) -> BrokerConfig:
+        """The broker's settings as of now; some can change, so nobody keeps them."""
+        return self.configs.current

@@ -1,4 +1,4 @@
-"""`tidelog topic`: list, describe, create and remove topics."""
+"""`tidelog topic`: list, describe, create, alter and remove topics."""
 
 import asyncio
 import sys
@@ -92,7 +92,7 @@ PARTITION_COLUMNS: Sequence[Column[PartitionRow]] = (
 
 @group("topic", examples=("tidelog topic create clicks -p 4", "tidelog topic ls", "tidelog topic describe clicks"))
 def topic() -> None:
-    """List, describe, create and remove topics."""
+    """List, describe, create, alter and remove topics."""
 
 
 assert isinstance(topic, Group)
@@ -194,6 +194,29 @@ def create(
 
 
 @command(
+    "alter",
+    examples=("tidelog topic alter orders -p 8 --dry-run", "tidelog topic alter orders -p 5"),
+)
+@click.argument("name", metavar="TOPIC")
+@click.option("-p", "--partitions", type=click.IntRange(min=1), required=True, help="How many it shall have in all.")
+@click.option("--dry-run", is_flag=True, help="Let the broker check it, and change nothing.")
+@click.pass_obj
+def alter(settings: Settings, /, *, name: str, partitions: int, dry_run: bool) -> None:
+    """Give a topic more partitions.
+
+    There is no way back. A key may go to another partition from then on, so that the order of its records is kept on
+    either side of the change, and not across it.
+    """
+
+    async def work(client: Client) -> None:
+        await client.admin.create_partitions(name, partitions, validate_only=dry_run)
+        verb = "would be given" if dry_run else "was given"
+        click.echo(f"{name} {verb} {partitions} partition{plural(partitions)} in all")
+
+    run(settings, work)
+
+
+@command(
     "rm",
     examples=("tidelog topic rm invoices --dry-run", "tidelog topic rm invoices receipts --yes"),
 )
@@ -236,7 +259,7 @@ def rm(settings: Settings, /, *, names: Sequence[str], yes: bool, dry_run: bool)
     _raise_all(failures, asked=len(names))
 
 
-for member in (ls, describe, create, rm):
+for member in (ls, describe, create, alter, rm):
     topic.add_command(member)
 
 

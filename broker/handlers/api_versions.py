@@ -1,15 +1,21 @@
 """ApiVersions v0-4: which APIs are served, in which versions (KIP-35, KIP-511).
 
-v3 brings the client's software name and version, and flexible encoding; the response header stays at version 0 for
-ever. No feature is finalized yet: `transaction.version`, `group.version` and `share.version` follow with what they
-stand for.
+v3 brings the client's software name and version, flexible encoding, and the features that are switched on
+(`features`); the response header stays at version 0 for ever.
 """
 
 import re
 
 from ...protocol.apis import APIS
 from ...protocol.errors import ErrorCode
-from ...protocol.messages.api_versions import ApiVersion, ApiVersionsRequest, ApiVersionsResponse
+from ...protocol.messages.api_versions import (
+    ApiVersion,
+    ApiVersionsRequest,
+    ApiVersionsResponse,
+    FinalizedFeatureKey,
+    SupportedFeatureKey,
+)
+from ..features import EPOCH, FEATURES
 from ..request import RequestContext
 from ..services import Services
 
@@ -24,7 +30,9 @@ def api_versions(context: RequestContext, services: Services, request: ApiVersio
         SOFTWARE.fullmatch(request.client_software_name) and SOFTWARE.fullmatch(request.client_software_version)
     ):
         return ApiVersionsResponse(error_code=ErrorCode.INVALID_REQUEST)
-    return ApiVersionsResponse(api_keys=SERVED)
+    return ApiVersionsResponse(
+        api_keys=SERVED, supported_features=SUPPORTED, finalized_features_epoch=EPOCH, finalized_features=FINALIZED
+    )
 
 
 def unsupported() -> ApiVersionsResponse:
@@ -36,5 +44,12 @@ def unsupported() -> ApiVersionsResponse:
 SERVED = tuple(
     ApiVersion(api_key=int(key), min_version=api.advertised_min, max_version=api.versions.max)
     for key, api in sorted(APIS.items())
+)
+SUPPORTED = tuple(
+    SupportedFeatureKey(name=feature.name, min_version=feature.level, max_version=feature.level) for feature in FEATURES
+)
+FINALIZED = tuple(
+    FinalizedFeatureKey(name=feature.name, max_version_level=feature.level, min_version_level=feature.level)
+    for feature in FEATURES
 )
 API_VERSIONS_KEY = 18

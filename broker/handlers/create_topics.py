@@ -3,6 +3,7 @@ topic ids."""
 
 from collections import Counter
 from collections.abc import Mapping
+from uuid import UUID
 
 from ...protocol.errors import ErrorCode, RequestRefused
 from ...protocol.messages.create_topics import (
@@ -12,8 +13,9 @@ from ...protocol.messages.create_topics import (
     CreateTopicsRequest,
     CreateTopicsResponse,
 )
-from ...storage.config import ConfigError, LogConfig
-from ..config import PARTITIONS_MAX, ConfigSource
+from ...protocol.primitives import ZERO_UUID
+from ...storage.config import ConfigError, spelled
+from ..config import PARTITIONS_MAX
 from ..errors import code_of, message_of
 from ..request import Pending, RequestContext
 from ..services import Services
@@ -55,21 +57,19 @@ class _Creation:
     def _start(self, topic: CreatableTopic) -> None:
         topics = self._services.topics
         try:
+            # In Kafka's order: who creates what exists hears that first, whatever else is wrong.
+            topics.check_name(topic.name)
+            configs = spelled(_configs_of(topic))
             partitions = _partitions_of(topic, self._services)
-            configs = _configs_of(topic)
             if self._validate_only:
-                topics.check_name(topic.name)
-                self._results[topic.name] = _result(
-                    topic.name, partitions, self._services.config.log.with_overrides(configs), configs
-                )
+                self._results[topic.name] = self._result(topic.name, partitions, configs)
                 return
 
             def ended(outcome: Topic | Exception) -> None:
                 if isinstance(outcome, Exception):
                     self._results[topic.name] = _failure(topic.name, outcome)
                 else:
-                    result = _result(topic.name, partitions, outcome.config, configs, topic=outcome)
-                    self._results[topic.name] = result
+                    self._results[topic.name] = self._result(topic.name, partitions, configs, topic_id=outcome.topic_id)
                 self._finish_if_complete()
 
             topics.create(topic.name, partitions=partitions, configs=configs, waiter=ended)
@@ -79,6 +79,23 @@ class _Creation:
             refused = RequestRefused(ErrorCode.INVALID_CONFIG, str(error))
             self._results[topic.name] = _failure(topic.name, refused)
 
+    def _result(
+        self, name: str, partitions: int, configs: Mapping[str, str], *, topic_id: UUID = ZERO_UUID
+    ) -> CreatableTopicResult:
+        return CreatableTopicResult(
+            name=name,
+            topic_id=topic_id,
+            error_message=None,
+            num_partitions=partitions,
+            replication_factor=REPLICAS,
+            configs=tuple(
+                CreatableTopicConfigs(
+                    name=entry.name, value=entry.value, read_only=entry.read_only, config_source=entry.source
+                )
+                for entry in self._services.configs.topic_entries(configs)
+            ),
+        )
+
     def _finish_if_complete(self) -> None:
         if self._all_started and len(self._results) == len(self._order):
             self.pending(CreateTopicsResponse(topics=tuple(self._results[name] for name in self._order)))
@@ -86,43 +103,55 @@ class _Creation:
 
 def _partitions_of(topic: CreatableTopic, services: Services) -> int:
     """How many partitions are meant. Raises RequestRefused in Kafka's words."""
-    if topic.assignments:
-        return _assigned_partitions(topic, services.cluster.node_id)
-    partitions = services.config.num_partitions if topic.num_partitions == DEFAULT else topic.num_partitions
-    if partitions <= 0:
-        raise RequestRefused(ErrorCode.INVALID_PARTITIONS, "Number of partitions must be larger than 0.")
+    partitions = _assigned_partitions(topic, services) if topic.assignments else _counted_partitions(topic, services)
     if partitions > PARTITIONS_MAX:
         raise RequestRefused(
             ErrorCode.INVALID_PARTITIONS, f"Number of partitions must not be larger than {PARTITIONS_MAX}."
         )
-    if topic.replication_factor not in (DEFAULT, REPLICAS):
-        if topic.replication_factor <= 0:
-            message = "Replication factor must be larger than 0."
-        else:
-            message = (
-                f"Unable to replicate the partition {topic.replication_factor} time(s): only 1 broker is registered."
-            )
-        raise RequestRefused(ErrorCode.INVALID_REPLICATION_FACTOR, message)
     return partitions
 
 
-def _assigned_partitions(topic: CreatableTopic, node_id: int) -> int:
-    if topic.num_partitions != DEFAULT or topic.replication_factor != DEFAULT:
+def _counted_partitions(topic: CreatableTopic, services: Services) -> int:
+    replicas, partitions = topic.replication_factor, topic.num_partitions
+    if replicas < DEFAULT or replicas == 0:
         raise RequestRefused(
-            ErrorCode.INVALID_REQUEST,
-            "A manual partition assignment was specified, but the numbers of partitions and replicas were not both -1.",
+            ErrorCode.INVALID_REPLICATION_FACTOR,
+            "Replication factor must be larger than 0, or -1 to use the default value.",
         )
-    if sorted(assignment.partition_index for assignment in topic.assignments) != list(range(len(topic.assignments))):
+    if partitions < DEFAULT or partitions == 0:
+        raise RequestRefused(
+            ErrorCode.INVALID_PARTITIONS, "Number of partitions was set to an invalid non-positive value."
+        )
+    if replicas > REPLICAS:
+        raise RequestRefused(
+            ErrorCode.INVALID_REPLICATION_FACTOR,
+            f"Unable to replicate the partition {replicas} time(s): The target replication factor of {replicas} "
+            f"cannot be reached because only {REPLICAS} broker(s) are registered.",
+        )
+    return services.config.num_partitions if partitions == DEFAULT else partitions
+
+
+def _assigned_partitions(topic: CreatableTopic, services: Services) -> int:
+    for value, name in ((topic.replication_factor, "replication factor"), (topic.num_partitions, "numPartitions")):
+        if value != DEFAULT:
+            raise RequestRefused(
+                ErrorCode.INVALID_REQUEST,
+                f"A manual partition assignment was specified, but {name} was not set to -1.",
+            )
+    assigned: set[int] = set()
+    for assignment in topic.assignments:
+        if assignment.partition_index in assigned:
+            raise RequestRefused(
+                ErrorCode.INVALID_REPLICA_ASSIGNMENT,
+                f"Found multiple manual partition assignments for partition {assignment.partition_index}",
+            )
+        services.cluster.check_replicas(assignment.broker_ids)
+        assigned.add(assignment.partition_index)
+    if assigned != set(range(len(assigned))):
         raise RequestRefused(
             ErrorCode.INVALID_REPLICA_ASSIGNMENT, "partitions should be a consecutive 0-based integer sequence"
         )
-    if any(tuple(assignment.broker_ids) != (node_id,) for assignment in topic.assignments):
-        raise RequestRefused(ErrorCode.INVALID_REPLICA_ASSIGNMENT, f"the only broker is {node_id}")
-    if len(topic.assignments) > PARTITIONS_MAX:
-        raise RequestRefused(
-            ErrorCode.INVALID_PARTITIONS, f"Number of partitions must not be larger than {PARTITIONS_MAX}."
-        )
-    return len(topic.assignments)
+    return len(assigned)
 
 
 def _configs_of(topic: CreatableTopic) -> dict[str, str]:
@@ -132,25 +161,6 @@ def _configs_of(topic: CreatableTopic) -> dict[str, str]:
             raise RequestRefused(ErrorCode.INVALID_CONFIG, f"Null value not supported for topic configs: {config.name}")
         configs[config.name] = config.value
     return configs
-
-
-def _result(
-    name: str, partitions: int, config: LogConfig, overrides: Mapping[str, str], *, topic: Topic | None = None
-) -> CreatableTopicResult:
-    entries = tuple(
-        CreatableTopicConfigs(
-            name=key,
-            value=value,
-            config_source=ConfigSource.DYNAMIC_TOPIC_CONFIG if key in overrides else ConfigSource.DEFAULT_CONFIG,
-        )
-        for key, value in config.entries().items()
-    )
-    result = CreatableTopicResult(name=name, num_partitions=partitions, replication_factor=REPLICAS, configs=entries)
-    if topic is None:
-        return result
-    return CreatableTopicResult(
-        name=name, topic_id=topic.topic_id, num_partitions=partitions, replication_factor=REPLICAS, configs=entries
-    )
 
 
 def _failure(name: str, error: Exception) -> CreatableTopicResult:

@@ -37,7 +37,8 @@ class _Deletion:
         counts = Counter(self._key(state) for state in wanted)
         for position, state in enumerate(wanted):
             if counts[self._key(state)] > 1:
-                refused = RequestRefused(ErrorCode.INVALID_REQUEST, "the topic is named twice")
+                kind = "id" if state.name is None else "name"
+                refused = RequestRefused(ErrorCode.INVALID_REQUEST, f"Duplicate topic {kind}.")
                 self._results[position] = _failure(state, refused)
             else:
                 self._start(position, state)
@@ -58,8 +59,10 @@ class _Deletion:
             self._finish_if_complete()
 
         try:
-            if state.name and state.topic_id != ZERO_UUID:
-                raise RequestRefused(ErrorCode.INVALID_REQUEST, "a topic is deleted by its name or by its id, not both")
+            if state.name is not None and state.topic_id != ZERO_UUID:
+                raise RequestRefused(ErrorCode.INVALID_REQUEST, "You may not specify both topic name and topic id.")
+            if state.name is None and state.topic_id == ZERO_UUID:
+                raise RequestRefused(ErrorCode.INVALID_REQUEST, "Neither topic name nor id were specified.")
             topic = self._services.topics.find(state.name or "", state.topic_id)
         except RequestRefused as error:
             self._results[position] = _failure(state, error)

@@ -20,7 +20,7 @@ from ...protocol.primitives import ZERO_UUID
 from ..errors import code_of
 from ..request import Pending, RequestContext
 from ..services import Services
-from ..topics.registry import Topic
+from ..topics.registry import Topic, check_legal_name
 
 NULL_MEANS_ALL_SINCE = 1
 AUTO_CREATE_FLAG_SINCE = 4
@@ -102,8 +102,18 @@ class _Answer:
             try:
                 return _describe(self._services, topics.find(name, wanted.topic_id))
             except RequestRefused as refused:
-                error = refused
+                error = _illegal(wanted) or refused
         return MetadataResponseTopic(error_code=code_of(error), name=wanted.name, topic_id=wanted.topic_id)
+
+
+def _illegal(wanted: MetadataRequestTopic) -> RequestRefused | None:
+    """What is wrong with a name that no topic can have: who waits for such a one to come into being waits for ever."""
+    if wanted.name is not None and wanted.topic_id == ZERO_UUID:
+        try:
+            check_legal_name(wanted.name)
+        except RequestRefused as refused:
+            return refused
+    return None
 
 
 def _describe(services: Services, topic: Topic) -> MetadataResponseTopic:

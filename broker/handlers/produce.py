@@ -9,6 +9,7 @@ from ...protocol.batch import HEADER_SIZE, TRANSACTIONAL
 from ...protocol.compression import Codec
 from ...protocol.errors import ErrorCode, RequestRefused
 from ...protocol.messages.produce import (
+    BatchIndexAndErrorMessage,
     PartitionProduceData,
     PartitionProduceResponse,
     ProduceRequest,
@@ -19,6 +20,7 @@ from ...protocol.messages.produce import (
 from ..errors import ANSWERABLE, code_of, message_of
 from ..request import NO_RESPONSE, NoResponse, Pending, RequestContext
 from ..services import Services
+from ..topics.produced_batch import RecordsRefused
 
 ACKS_NONE = 0
 ACKS_LEADER = 1
@@ -61,8 +63,18 @@ class _Outcome:
             index=self.index,
             error_code=code_of(self.error),
             base_offset=NO_OFFSET,
+            record_errors=_record_errors(self.error),
             error_message=message_of(self.error),
         )
+
+
+def _record_errors(error: Exception) -> tuple[BatchIndexAndErrorMessage, ...]:
+    if not isinstance(error, RecordsRefused):
+        return ()
+    return tuple(
+        BatchIndexAndErrorMessage(batch_index=index, batch_index_error_message=message)
+        for index, message in error.record_errors
+    )
 
 
 class _Answer:

@@ -1,24 +1,25 @@
-"""Which handler answers which API."""
+"""Which handler answers which API: the function of the API's name in the file of that name.
 
-from collections.abc import Callable, Mapping
+A handler is imported when the first request for it comes: its file brings the messages of its API along, and a broker
+that is asked to produce and to fetch need not wait at its start for the other twenty.
+"""
+
+from collections.abc import Callable
+from importlib import import_module
 
 from ...protocol.apis import ApiKey
-from .api_versions import api_versions
-from .create_topics import create_topics
-from .delete_topics import delete_topics
-from .describe_cluster import describe_cluster
-from .fetch import fetch
-from .list_offsets import list_offsets
-from .metadata import metadata
-from .produce import produce
 
-HANDLERS: Mapping[ApiKey, Callable[..., object]] = {
-    ApiKey.PRODUCE: produce,
-    ApiKey.FETCH: fetch,
-    ApiKey.LIST_OFFSETS: list_offsets,
-    ApiKey.METADATA: metadata,
-    ApiKey.API_VERSIONS: api_versions,
-    ApiKey.CREATE_TOPICS: create_topics,
-    ApiKey.DELETE_TOPICS: delete_topics,
-    ApiKey.DESCRIBE_CLUSTER: describe_cluster,
-}
+Handler = Callable[..., object]
+
+
+class _Handlers(dict[ApiKey, Handler]):
+    """By key of the API; those that were wanted so far."""
+
+    def __missing__(self, key: ApiKey) -> Handler:
+        name = key.name.lower()
+        handler: Handler = getattr(import_module(f".{name}", __package__), name)
+        self[key] = handler
+        return handler
+
+
+HANDLERS = _Handlers()

@@ -1,7 +1,9 @@
 """Cluster: who leads what. One node today, and it is us; handlers ask here all the same."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+from ...protocol.errors import ErrorCode, RequestRefused
 from ..request import Address, RequestContext
 
 
@@ -29,7 +31,21 @@ class Cluster:
         del topic, partition
         return self.node_id
 
+    def check_replicas(self, node_ids: Sequence[int]) -> None:
+        """Whether a partition can be on these nodes. Raises RequestRefused in Kafka's words."""
+        if not node_ids:
+            raise _invalid_replicas("an empty replica list.")
+        for node_id in sorted(node_ids):
+            if node_id != self.node_id:
+                raise _invalid_replicas(f"broker {node_id}, but no such broker is registered.")
+        if len(node_ids) > 1:
+            raise _invalid_replicas(f"the broker {self.node_id} more than once.")
+
     @property
     def controller(self) -> int:
         """The node that changes metadata."""
         return self.node_id
+
+
+def _invalid_replicas(reason: str) -> RequestRefused:
+    return RequestRefused(ErrorCode.INVALID_REPLICA_ASSIGNMENT, f"The manual partition assignment includes {reason}")

@@ -40,12 +40,22 @@ class PartitionsAdded:
     """In all, the old ones included."""
 
 
+class ResourceType(IntEnum):
+    """What can have settings, in Kafka's numbers."""
+
+    TOPIC = 2
+    BROKER = 4
+    BROKER_LOGGER = 8
+    CLIENT_METRICS = 16
+    GROUP = 32
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConfigsChanged:
     """These, and no others, are the settings made for a resource at run time."""
 
     resource_type: int
-    """Kafka's number of the kind of resource: 2 a topic, 4 a broker."""
+    """A ResourceType: a topic or a broker."""
     resource_name: str
     """For a broker its node id, or nothing for all brokers."""
     configs: dict[str, str] = field(default_factory=dict)

@@ -1,12 +1,13 @@
 """Fetches that wait: for bytes, or for their deadline [F-1].
 
 A parked fetch is a plain object in the lists of the partitions it reads. Nothing is read while it waits: a partition
-that advances says how many bytes became visible, and the fetch adds them up until its minimum is reached. Then, or at
-the deadline, or when one of its partitions is deleted, it reads again and answers with what is there.
+that advances says how many bytes became visible, and the fetch adds them up until its minimum is reached; of each
+partition only as many as it may take from it. Then, or at the deadline, or when one of its partitions is deleted, it
+reads again and answers with what is there.
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection
 
 from .partition import Partition
 
@@ -14,31 +15,37 @@ from .partition import Partition
 class ParkedFetch:
     """One waiting fetch."""
 
-    __slots__ = ("_partitions", "_wanted_bytes", "answer", "is_over", "timer")
+    __slots__ = ("_room", "_wanted_bytes", "answer", "is_over", "timer")
 
-    def __init__(self, partitions: Sequence[Partition], *, wanted_bytes: int, answer: Callable[[], None]) -> None:
+    def __init__(self, room: dict[Partition, int], *, wanted_bytes: int, answer: Callable[[], None]) -> None:
+        """`room`: how many more bytes it can take from each partition; its own from here on."""
         self.answer = answer
         """Reads again and completes the request; called once."""
         self.is_over = False
         self.timer: asyncio.TimerHandle | None = None
-        self._partitions = partitions
+        self._room = room
         self._wanted_bytes = wanted_bytes
 
     @property
-    def partitions(self) -> Sequence[Partition]:
+    def partitions(self) -> Collection[Partition]:
         """Those whose progress it waits for."""
-        return self._partitions
+        return self._room
 
-    def has_enough(self, new_bytes: int) -> bool:
+    def has_enough(self, partition: Partition, new_bytes: int) -> bool:
         """Count bytes that became visible; true once the fetch's minimum is reached."""
-        self._wanted_bytes -= new_bytes
+        room = self._room[partition]
+        counted = min(new_bytes, room)
+        self._room[partition] = room - counted
+        self._wanted_bytes -= counted
         return self._wanted_bytes <= 0
 
 
 class DelayedFetches:
     """All parked fetches of the broker, by partition."""
 
-    def __init__(self) -> None:
+    def __init__(self, when_free: Callable[[Callable[[], None]], None]) -> None:
+        """`when_free` is told to answer a fetch, and does so once there is memory for the answer."""
+        self._when_free = when_free
         self._by_partition: dict[Partition, dict[ParkedFetch, None]] = {}
 
     def __len__(self) -> int:
@@ -56,7 +63,7 @@ class DelayedFetches:
         waiting = self._by_partition.get(partition)
         if not waiting:
             return
-        for fetch in [fetch for fetch in waiting if new_bytes == 0 or fetch.has_enough(new_bytes)]:
+        for fetch in [fetch for fetch in waiting if new_bytes == 0 or fetch.has_enough(partition, new_bytes)]:
             self.finish(fetch)
 
     def forget(self, fetch: ParkedFetch) -> None:
@@ -83,4 +90,4 @@ class DelayedFetches:
         """Answer it with what is there."""
         if not fetch.is_over:
             self.forget(fetch)
-            fetch.answer()
+            self._when_free(fetch.answer)

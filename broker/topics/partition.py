@@ -13,19 +13,18 @@ import logging
 from typing import Protocol
 from uuid import UUID
 
-from ...protocol import batch as batches
-from ...protocol.batch import BatchHeader
 from ...protocol.errors import CorruptBatch, ErrorCode, RequestRefused
 from ...storage.config import LogConfig
 from ...storage.errors import CorruptLog, LogOffline, OffsetOutOfRange, StorageError
+from ...storage.leader_epochs import EpochEnd
 from ...storage.log import Fetched, Flush, Log
 from ..metrics import Metrics
 from .flusher import DurableWaiter, DurableWaiters, Flusher
+from .produced_batch import admit
 
 logger = logging.getLogger(__name__)
 
 ACKS_ALL = -1
-MAGIC_POSITION = 16
 
 
 class FetchWaiters(Protocol):
@@ -86,6 +85,11 @@ class Partition:
         return self.high_watermark
 
     @property
+    def last_stable_offset(self) -> int:
+        """What read_committed consumers see ends here; no transaction is ever open, so it is the high watermark."""
+        return self.high_watermark
+
+    @property
     def size_bytes(self) -> int:
         """Bytes in the log's segments."""
         return self.log.size
@@ -112,13 +116,20 @@ class Partition:
         self._check_live()
         config = self.log.config
         try:
-            header = check_produced(records, config)
+            records, header = admit(records, config, now_ms=now_ms)
         except CorruptBatch:
             self._metrics.crc_errors += 1
             raise
         append_time_ms = -1
         if config.message_timestamp_type == "LogAppendTime":
             append_time_ms = now_ms  # the log stamps it
+        if header.producer_id >= 0:
+            first = self.log.producers.duplicate_of(header)
+            if first is not None:
+                # KIP-98: the answer that the first attempt got, and no sooner: it may not be durable yet [I-2, B-21].
+                self._staged.append((self.log.end_offset, acks, waiter))
+                self._touched.touch(self)
+                return first.first_offset, append_time_ms if append_time_ms < 0 else first.timestamp
         base_offset = self.log.append(records, header, now_ms=now_ms)
         self._staged.append((self.log.end_offset, acks, waiter))
         self._bytes_staged += header.size
@@ -148,16 +159,18 @@ class Partition:
         self._metrics.segments_rolled += self.log.segment_count - self._segments_seen
         self._segments_seen = self.log.segment_count
         for end_offset, acks, waiter in staged:
-            if acks == ACKS_ALL:
+            if acks == ACKS_ALL and end_offset > self.high_watermark:
                 self._durable_waiters.add(end_offset, waiter)
             else:
                 waiter(None)
+        if self.log.config.write_caching:
+            self._advance(self.log.written_offset, self._bytes_written)
+        self._flush_in_time()
+
+    def _flush_in_time(self) -> None:
+        """Now, or under `write.caching` when enough waits, or has waited long enough."""
         config = self.log.config
-        if not config.write_caching:
-            self._flusher.kick(self)
-            return
-        self._advance(self.log.written_offset, self._bytes_written)
-        if self.log.written_offset - self.log.recovery_point >= config.flush_messages:
+        if not config.write_caching or self.log.written_offset - self.log.recovery_point >= config.flush_messages:
             self._flusher.kick(self)
         elif self._flush_timer is None:
             self._flush_timer = asyncio.get_running_loop().call_later(config.caching_flush_ms / 1000, self._flush_due)
@@ -166,6 +179,15 @@ class Partition:
         self._flush_timer = None
         if not self.deleted:
             self._flusher.kick(self)
+
+    def reconfigure(self, config: LogConfig) -> None:
+        """Other settings hold from here on, also for what is written and still waits for a flush."""
+        self.log.reconfigure(config)
+        if self._flush_timer is not None:
+            self._flush_timer.cancel()
+            self._flush_timer = None
+        if self.log.written_offset > self.log.recovery_point and not self.deleted and not self.log.offline:
+            self._flush_in_time()
 
     # Commit rounds
 
@@ -219,17 +241,25 @@ class Partition:
         Between the high watermark and the log's end there is nothing to see yet: empty, no error.
         """
         self._check_live()
-        if self.high_watermark < offset <= self.log.end_offset:
-            return Fetched(records=b"", base_offset=offset, next_offset=offset)
-        if offset > self.log.end_offset:
+        if not self.log.start_offset <= offset <= self.log.end_offset:
             raise OffsetOutOfRange(offset, self.log.start_offset, self.high_watermark)
+        if offset >= self.high_watermark or (size_max <= 0 and not at_least_one):
+            return Fetched(records=b"", base_offset=offset, next_offset=offset)
         try:
-            fetched = self.log.read(offset, size_max=size_max, up_to=self.high_watermark, at_least_one=at_least_one)
+            return self.log.read(offset, size_max=size_max, up_to=self.high_watermark, at_least_one=at_least_one)
         except CorruptLog as damage:
             self._note_damage(damage)
             raise
-        self.bytes_out += len(fetched.records)
-        return fetched
+
+    def end_of_epoch(self, epoch: int) -> EpochEnd | None:
+        """The largest epoch at or before `epoch`, and where it ended; None when unknown [L-15].
+
+        Never beyond the high watermark, though Kafka tells its log's end: who asks is a consumer, it has seen nothing
+        beyond, and an end that a power cut can still take back is no end to build on. What lies below the high
+        watermark stays, so no position that a consumer can have looks truncated by this.
+        """
+        end = self.log.leader_epochs.end_of(epoch, end_offset=self.log.end_offset)
+        return None if end is None else EpochEnd(end.epoch, min(end.end_offset, self.high_watermark))
 
     def _note_damage(self, damage: CorruptLog) -> None:
         # One line: clients ask again and again.
@@ -252,47 +282,3 @@ class Partition:
     def _check_live(self) -> None:
         if self.deleted:
             raise RequestRefused(ErrorCode.UNKNOWN_TOPIC_OR_PARTITION, "the topic was deleted")
-
-
-def check_produced(records: memoryview, config: LogConfig) -> BatchHeader:
-    """What can be said of a produced batch from its header and its CRC [B-2, B-4 to B-10, B-13], in Kafka's order.
-
-    Raises RequestRefused with the code of the rule it breaks, CorruptBatch when the bytes lie.
-    """
-    if len(records) > MAGIC_POSITION and records[MAGIC_POSITION] != batches.MAGIC:
-        raise _refused(ErrorCode.INVALID_RECORD, "only record batches of magic 2 are accepted")
-    header = batches.read_header(records)
-    if header.size < len(records):
-        raise _refused(ErrorCode.INVALID_RECORD, "a partition takes exactly one record batch a request")
-    if header.base_offset != 0:
-        raise _refused(ErrorCode.INVALID_RECORD, f"the base offset of a produced batch is 0, not {header.base_offset}")
-    if header.size > config.max_message_bytes:
-        raise _refused(
-            ErrorCode.MESSAGE_TOO_LARGE,
-            f"the batch of {header.size} bytes exceeds max.message.bytes={config.max_message_bytes}",
-        )
-    batches.check(records)
-    if header.record_count <= 0 or header.last_offset_delta + 1 != header.record_count:
-        raise _refused(
-            ErrorCode.INVALID_RECORD,
-            f"record count {header.record_count} and last offset delta {header.last_offset_delta} disagree",
-        )
-    if header.is_control:
-        raise _refused(ErrorCode.INVALID_RECORD, "clients do not write control batches")
-    if header.producer_id >= 0 and header.base_sequence < 0:
-        raise _refused(ErrorCode.INVALID_RECORD, "a batch with a producer id needs a base sequence")
-    if header.producer_id >= 0 or header.is_transactional:
-        # Accepting it would promise a deduplication that is not built: InitProducerId is not advertised either.
-        raise _refused(ErrorCode.INVALID_RECORD, "this broker has no idempotent producers yet: turn idempotence off")
-    if header.is_log_append_time:
-        raise _refused(ErrorCode.INVALID_TIMESTAMP, "clients do not set the timestamp type LogAppendTime")
-    if header.size > config.segment_bytes:
-        raise _refused(
-            ErrorCode.RECORD_LIST_TOO_LARGE,
-            f"the batch of {header.size} bytes exceeds segment.bytes={config.segment_bytes}",
-        )
-    return header
-
-
-def _refused(code: ErrorCode, message: str) -> RequestRefused:
-    return RequestRefused(code, message)

@@ -1,24 +1,26 @@
 """Topics: every topic of the broker, by name and by id, with its partitions and settings.
 
 The metadata log says which topics exist; directories follow it. A topic is created by a durable fact and then its
-logs, deleted by a durable fact and then its logs; a crash in between is finished at the next start. A directory that
-no fact knows is left alone and reported: unreadable metadata must never cost data.
+logs, grows by a durable fact and then its new logs, is deleted by a durable fact and then its logs; a crash in between
+is finished at the next start. A directory that no fact knows is left alone and reported: unreadable metadata must never
+cost data.
 """
 
 import asyncio
 import logging
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from uuid import UUID
 
 from ...protocol.errors import ErrorCode, RequestRefused
-from ...storage.config import LogConfig
+from ...storage.config import LogConfig, spelled
 from ...storage.errors import StorageError
 from ...storage.log import Log
 from ...storage.log_directory import LogDirectory, LogName
 from ..config import BrokerConfig
 from ..environment import Environment
-from ..metadata.records import Fact, TopicCreated, TopicDeleted
+from ..metadata.records import ConfigsChanged, Fact, PartitionsAdded, ResourceType, TopicCreated, TopicDeleted
 from ..metadata.store import MetadataStore
 from ..metrics import Metrics
 from .delayed_fetch import DelayedFetches
@@ -36,26 +38,36 @@ NAME_LENGTH_MAX = 249
 LEGAL_NAME = re.compile(r"[a-zA-Z0-9._-]+", re.ASCII)
 
 TopicWaiter = Callable[["Topic | Exception"], None]
-"""Told once what became of a creation or deletion."""
+"""Told once what became of a creation, a growth or a deletion."""
 
 
 class Topic:
     """A topic that exists."""
 
-    __slots__ = ("config", "configs", "name", "partitions", "topic_id")
+    __slots__ = ("coming", "config", "configs", "name", "partitions", "promised", "topic_id")
 
     def __init__(self, fact: TopicCreated, config: LogConfig) -> None:
         self.name = fact.name
         self.topic_id = fact.topic_id
         self.configs: Mapping[str, str] = fact.configs
-        """What was set for this topic; `config` holds these over the broker's defaults."""
+        """What was set for this topic, at creation or since; `config` holds these over the broker's defaults."""
         self.config = config
         self.partitions: list[Partition] = []
+        self.coming: list[Partition] = []
+        """Those of a growth under way: their logs are there, and nobody sees them yet."""
+        self.promised = fact.partitions
+        """How many partitions the facts speak of."""
 
     @property
     def is_internal(self) -> bool:
         """Clients read it at most."""
         return self.name in INTERNAL_TOPICS
+
+    def reconfigure(self, config: LogConfig) -> None:
+        """Other settings hold from here on, in every partition."""
+        self.config = config
+        for partition in (*self.partitions, *self.coming):
+            partition.reconfigure(config)
 
 
 class Topics:
@@ -74,7 +86,7 @@ class Topics:
     ) -> None:
         self._directory = directory
         self._store = store
-        self._config = config
+        self._defaults = config.log
         self._environment = environment
         self._flusher = flusher
         self._delayed_fetches = delayed_fetches
@@ -130,6 +142,10 @@ class Topics:
             raise RequestRefused(ErrorCode.UNKNOWN_TOPIC_OR_PARTITION, f"no partition {topic.name}-{index}")
         return topic.partitions[index]
 
+    def holds(self, topic: Topic) -> bool:
+        """Whether the topic is there still: neither deleted, nor is everything at its end."""
+        return self._by_id.get(topic.topic_id) is topic and not self._is_closed
+
     # The end of a socket read
 
     def touch(self, partition: Partition) -> None:
@@ -151,10 +167,18 @@ class Topics:
         All that an opened log holds is durable, and may be shown at once: recovery has synced it.
         """
         created: dict[UUID, TopicCreated] = {}
+        named: dict[str, UUID] = {}
         deleted: set[UUID] = set()
         for fact in facts:
             if isinstance(fact, TopicCreated):
                 created[fact.topic_id] = fact
+                named[fact.name] = fact.topic_id
+            elif isinstance(fact, PartitionsAdded) and fact.topic_id in created:
+                created[fact.topic_id] = replace(created[fact.topic_id], partitions=fact.partitions)
+            elif isinstance(fact, ConfigsChanged) and fact.resource_type == ResourceType.TOPIC:
+                topic_id = named.get(fact.resource_name)
+                if topic_id in created:  # else it was deleted while the change was on its way to the disk
+                    created[topic_id] = replace(created[topic_id], configs=fact.configs)
             elif isinstance(fact, TopicDeleted):
                 created.pop(fact.topic_id, None)
                 deleted.add(fact.topic_id)
@@ -165,10 +189,11 @@ class Topics:
             else:
                 present[name.topic_id, name.partition] = name.topic
         for fact in created.values():
-            topic = Topic(fact, self._config.log.with_overrides(fact.configs))
+            topic = self._topic(fact)
             for index in range(fact.partitions):
                 is_there = present.pop((fact.topic_id, index), None) is not None
-                self._add_partition(topic, index, self._open(topic, index) if is_there else self._replace(topic, index))
+                log = self._open(topic, index) if is_there else self._replace(topic, index)
+                topic.partitions.append(self._partition(topic, index, log))
             self._add(topic)
         for (topic_id, index), name_on_disk in present.items():
             if topic_id != METADATA_TOPIC_ID:
@@ -184,7 +209,7 @@ class Topics:
         self._is_closed = True
         failure: StorageError | None = None
         for topic in self:
-            for partition in topic.partitions:
+            for partition in (*topic.partitions, *topic.coming):
                 try:
                     partition.log.close()
                 except StorageError as error:
@@ -195,21 +220,26 @@ class Topics:
         if failure is not None:
             raise failure
 
+    # Settings
+
+    def set_defaults(self, defaults: LogConfig) -> None:
+        """A topic that says nothing else has these from here on."""
+        if defaults != self._defaults:
+            self._defaults = defaults
+            for topic in self:
+                topic.reconfigure(defaults.with_overrides(topic.configs))
+
+    def configure(self, topic: Topic, configs: Mapping[str, str]) -> None:
+        """These are the topic's own settings from here on; they are durable. Raises ConfigError."""
+        config = self._defaults.with_overrides(configs)
+        topic.configs = configs
+        topic.reconfigure(config)
+
     # Creation and deletion
 
     def check_name(self, name: str) -> None:
         """Kafka's rules for names [L-16]. Raises RequestRefused(INVALID_TOPIC or TOPIC_ALREADY_EXISTS)."""
-        if not name:
-            raise _invalid_name("Topic name is invalid: the empty string is not allowed")
-        if name in (".", ".."):
-            raise _invalid_name(f"Topic name is invalid: '{name}' is not allowed")
-        if len(name) > NAME_LENGTH_MAX:
-            raise _invalid_name(f"Topic name is invalid: the length of '{name}' is longer than {NAME_LENGTH_MAX}")
-        if not LEGAL_NAME.fullmatch(name):
-            raise _invalid_name(
-                f"Topic name is invalid: '{name}' contains one or more characters other than "
-                "ASCII alphanumerics, '.', '_' and '-'"
-            )
+        check_legal_name(name)
         if name in INTERNAL_TOPICS:
             raise _invalid_name(f"Topic '{name}' is internal: only the broker creates it")
         if name in self._by_name or name in self._waiting_for:
@@ -226,12 +256,12 @@ class Topics:
         Returns the new id. Raises RequestRefused on an illegal name, ConfigError on an illegal setting.
         """
         self.check_name(name)
-        config = self._config.log.with_overrides(configs)
+        configs = spelled(configs)
         fact = TopicCreated(
             name=name,
             topic_id=UUID(int=self._environment.random.getrandbits(128), version=4),
             partitions=partitions,
-            configs=dict(configs),
+            configs=configs,
         )
         self._waiting_for[name] = [waiter]
 
@@ -239,7 +269,7 @@ class Topics:
             if error is not None:
                 self._creation_ended(name, error)
             else:
-                self._when_gone(name, lambda: self._create_next(Topic(fact, config), partitions))
+                self._when_gone(name, lambda: self._create_next(self._topic(fact), partitions))
 
         self._store.append([fact], durable)
         return fact.topic_id
@@ -263,12 +293,15 @@ class Topics:
                 waiter(RequestRefused(ErrorCode.UNKNOWN_TOPIC_OR_PARTITION, f"no topic {topic.name!r}"))
                 return
             del self._by_name[topic.name]
-            for partition in topic.partitions:
+            doomed = (*topic.partitions, *topic.coming)
+            for partition in doomed:
+                partition.deleted = True  # all of them, before the first fetch is woken that reads several
+            for partition in doomed:
                 partition.detach()
             self._metrics.forget_topic(topic.name)
             logger.info("topic deleted topic=%s id=%s", topic.name, topic.topic_id)
             self._leaving[topic.name] = []
-            self._flusher.after_round(lambda: self._delete_next(topic.name, topic.partitions))
+            self._flusher.after_round(lambda: self._delete_next(topic.name, doomed))
             waiter(topic)
 
         self._store.append([TopicDeleted(topic.topic_id)], durable)
@@ -278,13 +311,14 @@ class Topics:
         if self._is_closed:
             return
         try:
-            self._add_partition(topic, len(topic.partitions), self._create(topic, len(topic.partitions)))
+            topic.partitions.append(self.make_partition(topic, len(topic.partitions)))
         except StorageError as error:
             self._undo_creation(topic, error)
             return
         if len(topic.partitions) < partitions:
             asyncio.get_running_loop().call_soon(self._create_next, topic, partitions)
             return
+        topic.reconfigure(self._defaults.with_overrides(topic.configs))  # they may have changed while it was made
         self._add(topic)
         logger.info("topic created topic=%s id=%s partitions=%d", topic.name, topic.topic_id, partitions)
         self._creation_ended(topic.name, topic)
@@ -302,6 +336,16 @@ class Topics:
     def _creation_ended(self, name: str, outcome: Topic | Exception) -> None:
         for waiter in self._waiting_for.pop(name):
             waiter(outcome)
+
+    # The logs
+
+    def make_partition(self, topic: Topic, index: int) -> Partition:
+        """Make an empty log, durably, and a partition on it, which nobody sees yet. Raises StorageError."""
+        return self._partition(topic, index, self._create(topic, index))
+
+    def has_log(self, topic: Topic, index: int) -> bool:
+        """Whether a log lies where a partition's would be made, be it another topic's that nobody knows."""
+        return self._directory.has_log(topic.name, index)
 
     def _when_gone(self, name: str, action: Callable[[], None]) -> None:
         """Once no log of a deleted topic of that name is left; at once if none is."""
@@ -346,19 +390,20 @@ class Topics:
             topic.name, index, topic_id=topic.topic_id, config=topic.config, now_ms=now_ms
         )
 
-    def _add_partition(self, topic: Topic, index: int, log: Log) -> None:
-        topic.partitions.append(
-            Partition(
-                log,
-                topic=topic.name,
-                topic_id=topic.topic_id,
-                index=index,
-                flusher=self._flusher,
-                touched=self,
-                fetch_waiters=self._delayed_fetches,
-                metrics=self._metrics,
-            )
+    def _partition(self, topic: Topic, index: int, log: Log) -> Partition:
+        return Partition(
+            log,
+            topic=topic.name,
+            topic_id=topic.topic_id,
+            index=index,
+            flusher=self._flusher,
+            touched=self,
+            fetch_waiters=self._delayed_fetches,
+            metrics=self._metrics,
         )
+
+    def _topic(self, fact: TopicCreated) -> Topic:
+        return Topic(fact, self._defaults.with_overrides(fact.configs))
 
     def _add(self, topic: Topic) -> None:
         self._by_name[topic.name] = topic
@@ -366,6 +411,23 @@ class Topics:
 
     def _token(self) -> str:
         return f"{self._environment.random.getrandbits(128):032x}"
+
+
+def check_legal_name(name: str) -> None:
+    """Whether a topic could be called so [L-16]. Raises RequestRefused(INVALID_TOPIC)."""
+    if not name:
+        raise _invalid_name("Topic name is invalid: the empty string is not allowed")
+    if name in (".", ".."):
+        raise _invalid_name(f"Topic name is invalid: '{name}' is not allowed")
+    if len(name) > NAME_LENGTH_MAX:
+        raise _invalid_name(
+            f"Topic name is invalid: the length of '{name}' is longer than the max allowed length {NAME_LENGTH_MAX}"
+        )
+    if not LEGAL_NAME.fullmatch(name):
+        raise _invalid_name(
+            f"Topic name is invalid: '{name}' contains one or more characters other than "
+            "ASCII alphanumerics, '.', '_' and '-'"
+        )
 
 
 def _invalid_name(message: str) -> RequestRefused:

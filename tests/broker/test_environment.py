@@ -1,6 +1,7 @@
 """The real environment: the clock, the dice, the disk, the pool and the sockets are the machine's."""
 
 import asyncio
+import resource
 import socket
 import threading
 import time
@@ -127,3 +128,8 @@ def test_a_port_can_be_bound_again_at_once() -> None:
             accepted.close()  # first, so that it is this side that remembers
             assert client.recv(1) == b""
     environment.bind("127.0.0.1", port).close()
+
+
+def test_it_knows_how_many_files_may_be_open() -> None:
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    assert RealEnvironment().descriptors_max() == soft

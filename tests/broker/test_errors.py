@@ -4,7 +4,7 @@ import inspect
 
 import pytest
 
-from tidelog.broker.errors import ANSWERABLE, CODES, code_of, message_of
+from tidelog.broker.errors import ANSWERABLE, CODES, code_of, message_of, outcome_of
 from tidelog.protocol.errors import CorruptBatch, ErrorCode, RequestRefused
 from tidelog.storage import errors as storage_errors
 from tidelog.storage.errors import DiskFull, OffsetOutOfRange
@@ -36,6 +36,11 @@ def test_every_storage_error_that_a_request_can_meet_has_a_code() -> None:
 
 def test_what_is_answerable_is_what_has_a_code() -> None:
     assert set(ANSWERABLE) == {RequestRefused, *CODES}
+
+
+def test_a_part_of_a_request_that_went_well_has_no_message() -> None:
+    assert outcome_of(None) == (ErrorCode.NONE, None)
+    assert outcome_of(RequestRefused(ErrorCode.INVALID_RECORD, "no key")) == (ErrorCode.INVALID_RECORD, "no key")
 
 
 def test_a_client_is_told_the_reason_without_the_code_that_goes_beside_it() -> None:

@@ -108,9 +108,13 @@ async def test_counts_come_out_as_they_were_counted() -> None:
     assert value("tidelog_recovery_truncated_bytes") == 6
     assert value("tidelog_recovery_duration_seconds") == 0.25
     assert value("tidelog_inflight_requests") == 8
+    assert value("tidelog_incremental_fetch_sessions") == 3
+    assert value("tidelog_incremental_fetch_partitions_cached") == 30
+    assert value("tidelog_incremental_fetch_session_evictions_total") == 11
     assert value("tidelog_topic_errors_total", topic="orders", kind="fsync") == 1
     assert value("tidelog_start_time_seconds") == 1_750_000_000.5
     assert value("tidelog_disk_free_bytes", dir='/a "b" \\c') == 1 << 40
+    assert value("tidelog_disk_total_bytes", dir='/a "b" \\c') == 1 << 41
     assert value("kafka_broker_info", id="7", address="127.0.0.1:9092") == 1
 
 

@@ -111,7 +111,7 @@ async def test_a_disk_slower_than_the_interval_has_one_round_of_marks_at_a_time(
     house = await bench.serve("log.flush.offset.checkpoint.interval.ms=100")
     await house.create("orders")
     await asyncio.sleep(1)
-    bench.loop.pool_delay_s_max = 30.0
+    bench.loop.pool_delay_s_min = 30.0
     pooled = bench.environment.pooled
     await house.produce("orders", a_batch(), acks=1)
     log = partition_of(house).log
@@ -231,3 +231,32 @@ async def test_after_the_stop_nothing_is_done_any_more(bench: Bench) -> None:
     await asyncio.sleep(3600)
     assert sum(house.server.metrics.event_loop_lag.counts) == counted
     assert bench.loop.trace.count == events + 1, "this test's own timer, and no other"
+
+
+# Producers
+
+
+@on_the_bench
+async def test_a_producer_is_forgotten_a_day_after_it_last_wrote(bench: Bench) -> None:
+    """I-6."""
+    house = await bench.serve()
+    await house.create("orders")
+    first, second = (a_batch(producer_id=7, producer_epoch=0, base_sequence=number) for number in range(2))
+    await house.produce("orders", first)
+    await asyncio.sleep(12 * 3600)
+    await house.produce("orders", second)
+    await asyncio.sleep(23 * 3600)
+    assert partition_of(house).log.producers.get(7) is not None
+    await asyncio.sleep(3600 + 601)
+    assert partition_of(house).log.producers.get(7) is None
+
+
+@on_the_bench
+async def test_how_long_a_producer_is_remembered_is_a_setting(bench: Bench) -> None:
+    house = await bench.serve("producer.id.expiration.ms=1000", "producer.id.expiration.check.interval.ms=500")
+    await house.create("orders")
+    await house.produce("orders", a_batch(producer_id=7, producer_epoch=0, base_sequence=0))
+    await asyncio.sleep(0.9)
+    assert partition_of(house).log.producers.get(7) is not None
+    await asyncio.sleep(0.7)
+    assert partition_of(house).log.producers.get(7) is None

@@ -6,7 +6,7 @@ import pytest
 
 from tidelog.broker.config import KEYS
 from tidelog.broker.kafka_settings import BROKER_NOT_BUILT
-from tidelog.storage.config import ConfigError
+from tidelog.storage.config import ConfigError, ValueType
 
 # [kafka.md, Appendix A: the broker settings that clients and consoles use]
 EXPECTED = [
@@ -59,6 +59,20 @@ def test_a_name_is_built_or_it_is_not() -> None:
 @pytest.mark.parametrize("name", BROKER_NOT_BUILT)
 def test_names_are_spelled_like_kafkas(name: str) -> None:
     assert re.fullmatch(r"[a-z]+(\.[a-z0-9]+)+", name)
+
+
+@pytest.mark.parametrize(
+    ("name", "value_type"),
+    [
+        ("delete.topic.enable", ValueType.BOOLEAN),
+        ("log.cleanup.policy", ValueType.LIST),
+        ("log.retention.hours", ValueType.INT),
+        ("log.retention.ms", ValueType.LONG),
+        ("authorizer.class.name", ValueType.STRING),
+    ],
+)
+def test_tools_are_told_kafkas_types(name: str, value_type: ValueType) -> None:
+    assert BROKER_NOT_BUILT[name].value_type is value_type
 
 
 @pytest.mark.parametrize("name", BROKER_NOT_BUILT)

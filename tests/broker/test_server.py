@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from support.bench import Bench, on_the_bench, readable
-from support.builders import a_batch
+from support.builders import BASE_TIMESTAMP, a_batch
 from support.caller import Caller, a_caller
 from support.house import House, a_config, a_house
 from tidelog.broker.environment import RealEnvironment
@@ -139,7 +139,7 @@ async def test_what_a_start_shows_is_durable_first(bench: Bench) -> None:
     house = await bench.serve()
     await house.create("orders")
     partition = partition_of(house)
-    partition.append(memoryview(a_batch([b"cached"])), acks=1, now_ms=0, waiter=lambda _: None)
+    partition.append(memoryview(a_batch([b"cached"])), acks=1, now_ms=BASE_TIMESTAMP, waiter=lambda _: None)
     partition.write_out()
     bench.disk.kill()
     house = await bench.serve("listeners=127.0.0.1:9093")
@@ -359,7 +359,7 @@ async def test_a_torn_tail_is_cut_counted_and_starts_a_new_epoch(bench: Bench) -
     await house.produce("orders", a_batch([b"kept"]))
     partition = partition_of(house)
     partition.log.write_mark()
-    partition.append(memoryview(a_batch([b"torn"])), acks=1, now_ms=0, waiter=lambda _: None)
+    partition.append(memoryview(a_batch([b"torn"])), acks=1, now_ms=BASE_TIMESTAMP, waiter=lambda _: None)
     partition.write_out()
     size = bench.disk.size("orders-0/00000000000000000000.log")
     bench.disk.kill()

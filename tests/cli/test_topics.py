@@ -116,6 +116,18 @@ def test_a_refusal_by_policy_is_seven(tidelog: Tidelog, stub: Stub) -> None:
     assert tidelog("topic", "create", "orders", server=stub.server).code == 7
 
 
+def test_a_topic_is_given_more_partitions_and_never_fewer(tidelog: Tidelog, stub: Stub) -> None:
+    stub.cluster.create("orders", 2)
+    ended = tidelog("topic", "alter", "orders", "-p", "5", "--dry-run", server=stub.server)
+    assert (ended.code, ended.out) == (0, "orders would be given 5 partitions in all\n")
+    assert len(stub.cluster.topics["orders"].partitions) == 2
+    ended = tidelog("topic", "alter", "orders", "-p", "5", server=stub.server)
+    assert (ended.code, ended.out) == (0, "orders was given 5 partitions in all\n")
+    assert len(stub.cluster.topics["orders"].partitions) == 5
+    assert tidelog("topic", "alter", "orders", "-p", "5", server=stub.server).code == 1
+    assert tidelog("topic", "alter", "nope", "-p", "5", server=stub.server).code == 5
+
+
 def test_removing_where_nobody_can_be_asked_is_refused_after_the_plan(tidelog: Tidelog, stub: Stub) -> None:
     a_topic_with_records(tidelog, stub)
     ended = tidelog("topic", "rm", "orders", server=stub.server)

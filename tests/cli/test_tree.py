@@ -42,7 +42,7 @@ EXAMPLES = [(path, example) for path, page in PAGES.items() for example in page.
 def test_the_tree_is_what_the_documents_describe() -> None:
     assert {" ".join(path) for path in PAGES} == {
         "", "serve", "produce", "consume", "health", "version",
-        "topic", "topic ls", "topic describe", "topic create", "topic rm",
+        "topic", "topic ls", "topic describe", "topic create", "topic alter", "topic rm",
         "log", "log dump", "log verify",
     }  # fmt: skip
 

@@ -95,6 +95,10 @@ class BenchEnvironment:
         """In the simulated network."""
         return await self._loop.create_server(factory, host, port)
 
+    def descriptors_max(self) -> int:
+        """More than any test opens."""
+        return 1 << 20
+
     def bind(self, host: str, port: int) -> socket.socket:
         """There are no sockets."""
         raise NotImplementedError("configure no HTTP")
@@ -122,7 +126,7 @@ class Bench:
         self.disk = WatchedDisk(loop, seed)
         self.environment = BenchEnvironment(loop, self.disk)
         self.metrics = Metrics()
-        self.fetches = DelayedFetches()
+        self.fetches = DelayedFetches(lambda answer: answer())
         self.flusher = Flusher(self.environment, self.metrics, inline_max_s=0.0)
         """Which never syncs on the loop."""
         self.touched: list[Partition] = []

@@ -32,6 +32,8 @@ from tidelog.storage.errors import DirectoryLocked, DiskFailed
 
 SECTOR_SIZE = 512
 PAGE_SIZE = 4096
+SIZE = 1 << 40
+"""Of the whole disk, as it says of itself; how much can be written is for `full` to say."""
 
 
 class PowerCut(BaseException):
@@ -271,7 +273,11 @@ class SimulatedDisk:
 
     def free_bytes(self) -> int:
         """See `Disk`."""
-        return 1 << 40 if self._space is None else self._space
+        return SIZE if self._space is None else self._space
+
+    def total_bytes(self) -> int:
+        """See `Disk`."""
+        return SIZE
 
     # For the files.
 

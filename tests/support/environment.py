@@ -149,6 +149,10 @@ class SimulatedEnvironment:
         """Listen in the simulated network."""
         return await self._loop.create_server(factory, host, port)
 
+    def descriptors_max(self) -> int:
+        """More than any test opens."""
+        return 1 << 20
+
     def bind(self, host: str, port: int) -> socket.socket:
         """HTTP is not simulated: configure none."""
         raise NotImplementedError("a simulation has no sockets: run the broker without HTTP")

@@ -148,6 +148,7 @@ class SimLoop(asyncio.SelectorEventLoop):
         self._clock_resolution = 0.0  # a timer is due at its time and no tick before
         self.seed = seed
         self.trace = trace or Trace()
+        self.pool_delay_s_min = 0.0
         self.pool_delay_s_max = POOL_DELAY_S_MAX
         """How long a call of the pool may wait for its turn, and its answer for the loop's."""
         self.failures: list[dict[str, object]] = []
@@ -322,7 +323,7 @@ class SimLoop(asyncio.SelectorEventLoop):
         """There is none."""
 
     def _pool_delay(self) -> float:
-        return self.pool_delay_s_max * self.random.random() ** 3
+        return self.pool_delay_s_min + self.pool_delay_s_max * self.random.random() ** 3
 
     @contextmanager
     def _on_a_thread(self) -> Iterator[None]:

@@ -8,7 +8,10 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.request
 from pathlib import Path
+
+from prometheus_client.parser import text_string_to_metric_families
 
 READY_WITHIN_S = 30.0
 """Generous: how quickly a broker starts is a figure of the benchmark, not of a test."""
@@ -25,7 +28,7 @@ def free_port() -> int:
 class BrokerProcess:
     """`python -m tidelog serve` with a data directory of its own."""
 
-    def __init__(self, data_dir: Path, *settings: str) -> None:
+    def __init__(self, data_dir: Path, *settings: str, descriptors_max: int | None = None) -> None:
         self.data_dir = data_dir
         self.server = f"127.0.0.1:{free_port()}"
         self.http = f"127.0.0.1:{free_port()}"
@@ -33,6 +36,7 @@ class BrokerProcess:
         self.ready_after_s = 0.0
         self.log_path = data_dir.with_suffix(".log")
         self._settings = settings
+        self._descriptors_max = descriptors_max
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -47,6 +51,8 @@ class BrokerProcess:
         command += ["--data-dir", str(self.data_dir)]
         for setting in self._settings:
             command += ["--set", setting]
+        if self._descriptors_max is not None:
+            command = ["prlimit", f"--nofile={self._descriptors_max}:{self._descriptors_max}", *command]
         began = time.monotonic()
         with self.log_path.open("ab") as log:
             self._process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, cwd=self.data_dir.parent)
@@ -75,6 +81,13 @@ class BrokerProcess:
     def log_text(self) -> str:
         """What it has written to stderr."""
         return self.log_path.read_text(errors="replace") if self.log_path.exists() else ""
+
+    def metric(self, name: str, **labels: str) -> float:
+        """What a scrape says of one series; 0 when it is not there."""
+        with urllib.request.urlopen(f"http://{self.http}/metrics", timeout=READY_WITHIN_S) as answer:
+            families = text_string_to_metric_families(answer.read().decode())
+        samples = (sample for family in families for sample in family.samples)
+        return next((one.value for one in samples if one.name == name and labels.items() <= one.labels.items()), 0.0)
 
     def environment(self) -> dict[str, str]:
         """For a command line that is to talk to it."""

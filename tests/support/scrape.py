@@ -47,6 +47,7 @@ FACTS = BrokerFacts(
     started_ms=1_750_000_000_500,
     data_dir='/a "b" \\c',
     disk_free_bytes=1 << 40,
+    disk_total_bytes=1 << 41,
 )
 
 
@@ -56,11 +57,18 @@ def busy_metrics() -> Metrics:
     metrics.connections_opened = 3
     metrics.connections_active["127.0.0.1:9092"] = 2
     metrics.connections_closed["idle"] = 1
+    metrics.connections_rejected["max.connections"] = 1
+    metrics.waiting_for_memory = {"request": 2, "response": 1}
+    metrics.request_memory_bytes = 1000
+    metrics.response_memory_bytes = 2000
     metrics.crc_errors = 4
     metrics.segments_rolled = 5
     metrics.recovery_truncated_bytes = 6
     metrics.recovery_seconds = 0.25
     metrics.inflight_requests = 8
+    metrics.fetch_sessions = 3
+    metrics.fetch_session_partitions = 30
+    metrics.fetch_sessions_evicted = 11
     metrics.event_loop_lag.observe(0.0001)
     metrics.fsync.observe(0.002)
     metrics.topic_error("orders", "fsync")

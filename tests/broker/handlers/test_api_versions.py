@@ -77,8 +77,21 @@ async def test_topic_ids_are_advertised_everywhere_or_nowhere(house: House) -> N
 async def test_no_feature_is_promised_that_is_not_there(house: House) -> None:
     """1b.6: `transaction.version`, above all, would change how every client does transactions."""
     response = served(house)
-    assert response.supported_features == ()
-    assert response.finalized_features == ()
+    assert [feature.name for feature in response.finalized_features] == ["metadata.version"]
+    assert [feature.name for feature in response.supported_features] == ["metadata.version"]
+
+
+@pytest.mark.parametrize("version", [3, 4])
+async def test_a_feature_that_is_supported_is_switched_on(house: House, version: int) -> None:
+    """1b.7. Below v4 no supported feature may begin at level 0 (1b.1, KAFKA-17011)."""
+    response = house.call(ApiVersionsRequest(client_software_name="a", client_software_version="1"), version)
+    assert isinstance(response, ApiVersionsResponse)
+    assert response.finalized_features_epoch >= 0
+    supported = {feature.name: (feature.min_version, feature.max_version) for feature in response.supported_features}
+    assert supported
+    for feature in response.finalized_features:
+        least, most = supported[feature.name]
+        assert 0 < least <= feature.min_version_level <= feature.max_version_level <= most
 
 
 @pytest.mark.parametrize("name", ["kafka-python", "a", "Z9", "apache.kafka-java", "x" * 200])

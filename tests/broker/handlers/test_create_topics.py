@@ -74,7 +74,7 @@ async def refused(house: House, topic: CreatableTopic) -> CreatableTopicResult:
 
 async def test_a_topic_that_is_answered_for_takes_records(house: House) -> None:
     [result] = await created(house, a_topic("new", partitions=2))
-    assert (result.name, result.error_code, result.error_message) == ("new", ErrorCode.NONE, "")
+    assert (result.name, result.error_code, result.error_message) == ("new", ErrorCode.NONE, None)
     assert (result.num_partitions, result.replication_factor) == (2, 1)
     produced = await house.produce("new", a_batch(), partition=1)
     assert produced.error_code == ErrorCode.NONE  # type: ignore[union-attr]
@@ -113,6 +113,10 @@ async def test_minus_one_stands_for_the_brokers_defaults(house: House) -> None:
 async def test_a_topic_has_a_possible_number_of_partitions(house: House, partitions: int) -> None:
     result = await refused(house, a_topic("new", partitions=partitions))
     assert result.error_code == ErrorCode.INVALID_PARTITIONS
+    assert result.error_message in {
+        "Number of partitions was set to an invalid non-positive value.",
+        "Number of partitions must not be larger than 10000.",
+    }
 
 
 @pytest.mark.parametrize("replication_factor", [2, 3, 0, -2])
@@ -120,6 +124,12 @@ async def test_there_are_no_more_replicas_than_nodes(house: House, replication_f
     """L-17."""
     result = await refused(house, a_topic("new", replication_factor=replication_factor))
     assert result.error_code == ErrorCode.INVALID_REPLICATION_FACTOR
+    assert result.error_message == (
+        f"Unable to replicate the partition {replication_factor} time(s): The target replication factor of "
+        f"{replication_factor} cannot be reached because only 1 broker(s) are registered."
+        if replication_factor > 0
+        else "Replication factor must be larger than 0, or -1 to use the default value."
+    )
 
 
 async def test_partitions_may_be_assigned_by_hand_to_the_one_node(house: House) -> None:
@@ -182,6 +192,25 @@ async def test_names_that_differ_by_dot_and_underscore_collide(house: House) -> 
 async def test_a_name_is_taken_once(house: House) -> None:
     """L-17."""
     assert (await refused(house, a_topic("orders"))).error_code == ErrorCode.TOPIC_ALREADY_EXISTS
+
+
+async def test_who_creates_what_exists_hears_that_whatever_else_is_wrong(house: House) -> None:
+    """L-17: programs create their topics at each start, with the numbers that another cluster needs."""
+    for topic in (
+        a_topic("orders", replication_factor=3),
+        a_topic("orders", partitions=0),
+        a_topic("orders", configs={"no.such": "setting"}),
+        a_topic("orders", assignments={0: (9,)}),
+    ):
+        assert (await refused(house, topic)).error_code == ErrorCode.TOPIC_ALREADY_EXISTS
+
+
+async def test_a_partition_is_assigned_once(house: House) -> None:
+    assignment = CreatableReplicaAssignment(partition_index=0, broker_ids=(1,))
+    topic = CreatableTopic(name="new", num_partitions=-1, replication_factor=-1, assignments=(assignment, assignment))
+    result = await refused(house, topic)
+    assert result.error_code == ErrorCode.INVALID_REPLICA_ASSIGNMENT
+    assert result.error_message == "Found multiple manual partition assignments for partition 0"
 
 
 async def test_of_two_who_create_a_topic_at_once_one_does(house: House) -> None:

@@ -93,8 +93,15 @@ async def test_each_topic_is_answered_for_itself_in_the_order_asked(house: House
 
 async def test_a_topic_is_meant_by_name_or_by_id_but_not_by_both(house: House) -> None:
     both = DeleteTopicState(name="orders", topic_id=id_of(house, "orders"))
-    [result] = await deleted(house, both)
-    assert result.error_code == ErrorCode.INVALID_REQUEST
+    [result, neither] = await deleted(house, both, by_id(UUID(int=0)))
+    assert (result.error_code, result.error_message) == (
+        ErrorCode.INVALID_REQUEST,
+        "You may not specify both topic name and topic id.",
+    )
+    assert (neither.error_code, neither.error_message) == (
+        ErrorCode.INVALID_REQUEST,
+        "Neither topic name nor id were specified.",
+    )
     assert names(house) == ["orders", "payments"]
 
 
@@ -103,6 +110,8 @@ async def test_a_topic_that_is_meant_twice_is_not_deleted(house: House) -> None:
     results = await deleted(house, by_name("orders"), by_name("payments"), by_id(id_of(house, "orders")))
     codes = [result.error_code for result in results]
     assert codes == [ErrorCode.INVALID_REQUEST, ErrorCode.NONE, ErrorCode.INVALID_REQUEST]
+    assert results[0].error_message == "Duplicate topic name."
+    assert results[2].error_message == "Duplicate topic id."
     assert names(house) == ["orders"]
 
 

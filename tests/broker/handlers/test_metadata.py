@@ -212,9 +212,13 @@ async def test_a_name_that_collides_is_not_created(house: House) -> None:
     ]
 
 
-async def test_the_empty_name_is_nobodys(house: House) -> None:
-    [topic] = await topics_of(house, about("", create=True))
-    assert topic.error_code == ErrorCode.UNKNOWN_TOPIC_OR_PARTITION
+@pytest.mark.parametrize("name", ["", "a b", ".."])
+async def test_a_name_that_no_topic_can_have_is_not_to_be_waited_for(house: House, name: str) -> None:
+    """L-16: whether it would be created or not; of an unknown one, clients ask again and again."""
+    for create in (True, False):
+        wrong, unknown = await topics_of(house, about(name, "later", create=create and bool(name)))
+        assert wrong.error_code == ErrorCode.INVALID_TOPIC_EXCEPTION
+        assert unknown.error_code in {ErrorCode.NONE, ErrorCode.UNKNOWN_TOPIC_OR_PARTITION}
 
 
 async def test_all_who_ask_for_a_new_topic_at_once_are_answered_with_it(house: House) -> None:

@@ -28,7 +28,7 @@ from tidelog.protocol.messages.metadata import MetadataRequest, MetadataRequestT
 from tidelog.protocol.messages.produce import PartitionProduceData, ProduceRequest, ProduceResponse, TopicProduceData
 from tidelog.protocol.records import build_batch
 from tidelog.protocol.tide_wire import PREFACE, TideWire
-from tidelog.protocol.wire import RequestHeader, Wire
+from tidelog.protocol.wire import REQUEST_SIZE_MAX, RequestHeader, Wire
 
 KAFKA, TIDE = KafkaWire(), TideWire()
 WIRES = [pytest.param(KAFKA, id="kafka"), pytest.param(TIDE, id="tide")]
@@ -497,6 +497,60 @@ async def test_a_claimed_length_alone_takes_no_memory(house: House) -> None:
         assert tracemalloc.get_traced_memory()[1] < 10_000_000
     finally:
         tracemalloc.stop()
+
+
+async def test_a_request_without_records_may_not_be_as_large_as_a_frame(
+    house: House, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is refused by its first bytes, before the rest is here. Every byte may become an object."""
+    async with a_peer(house) as bad:
+        bad.writer.write(struct.pack(">ihhih", REQUEST_SIZE_MAX + 1, 3, 12, 1, -1))
+        assert await bad.rest() == b""
+        [line] = complaints(caplog)
+        assert "without records" in line.getMessage()
+    async with a_peer(house) as large:
+        names = tuple(MetadataRequestTopic(name=f"topic-{number:06}") for number in range(20_000))
+        response = await large.ask(MetadataRequest(topics=names, allow_auto_topic_creation=False))
+        assert isinstance(response, MetadataResponse)
+        assert len(response.topics) == 20_000
+
+
+def request_memory(house: House) -> int:
+    return house.server._requests.used  # noqa: SLF001
+
+
+async def test_memory_that_was_counted_is_given_back_whatever_happens(house: House) -> None:
+    """Half requests, whole ones, refused ones, vanished clients."""
+    big = a_produce(*[random.Random(3).randbytes(90_000)] * 9)
+    async with a_peer(house) as whole, a_peer(house) as half, a_peer(house) as wrong, a_peer(house) as waiting:
+        spelt = half.spell(big)
+        half.writer.write(spelt[:500_000])
+        await until(lambda: request_memory(house) >= 500_000)
+        before = request_memory(house)
+        assert base_offset(await whole.ask(big)) == 0
+        assert request_memory(house) == before
+        wrong.writer.write(spelt[:14] + b"\xff" * (len(spelt) - 14))
+        assert await wrong.rest() == b""
+        await waiting.send(a_fetch(9, max_wait_ms=600_000))
+        await until(lambda: parked(house))
+        assert request_memory(house) > before
+        waiting.reset()
+        half.reset()
+        await until(lambda: request_memory(house) == 0)
+    assert house.server._responses.used == 0  # noqa: SLF001
+
+
+async def test_while_memory_is_used_up_small_requests_get_through_and_large_ones_one_by_one(tmp_path: Path) -> None:
+    async with a_house(tmp_path / "data", "queued.max.request.bytes=0") as house:
+        await house.create("orders")
+        big = a_produce(*[random.Random(3).randbytes(90_000)] * 9)
+        async with a_peer(house) as first, a_peer(house, TIDE) as second, a_peer(house) as small:
+            await first.send(big)
+            await second.send(big)
+            assert isinstance(await small.ask(WHO), ApiVersionsResponse)
+            assert {base_offset(await first.answer()), base_offset(await second.answer())} == {0, 9}
+            assert base_offset(await small.ask(a_produce())) == 18
+        assert request_memory(house) == 0
 
 
 # A defect of ours

@@ -189,7 +189,32 @@ async def test_more_connections_than_allowed_are_turned_away_and_place_is_made_b
                 assert isinstance(await third.ask(WHO), ApiVersionsResponse)
                 assert sorted(metrics.connections_active.values()) == [1, 1]
         await until(lambda: connections(house) == 0)
-        assert metrics.connections_opened == 3
+        assert metrics.connections_opened == sum(metrics.connections_closed.values()) == 4
+        assert metrics.connections_rejected == {"max.connections": 1}
+
+
+async def test_an_address_has_its_own_limit_over_all_listeners(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Q-3: max.connections.per.ip; the refused are counted as opened and closed, so that the two agree."""
+    settings = ("max.connections.per.ip=1", "max.connections.per.ip.overrides=127.0.0.9:2")
+    async with a_house(tmp_path / "data", "listeners=127.0.0.1:0,127.0.0.1:0", *settings) as house:
+        metrics = house.server.metrics
+        async with a_caller(house) as first, a_caller(house, listener=1) as second:
+            assert isinstance(await first.ask(WHO), ApiVersionsResponse)
+            assert await second.is_hung_up()
+        port = int(house.server.addresses[0].rsplit(":", 1)[1])
+        known = [await asyncio.open_connection("127.0.0.1", port, local_addr=("127.0.0.9", 0)) for _ in range(2)]
+        for reader, writer in known:
+            assert isinstance(await Caller(reader, writer).ask(WHO), ApiVersionsResponse)
+        await until(lambda: connections(house) == 2)
+        assert metrics.connections_rejected == {"max.connections.per.ip": 1}
+        [line] = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
+        assert line.startswith("connection refused, max.connections.per.ip reached peer=127.0.0.1:")
+    await until(lambda: connections(house) == 0)
+    assert metrics.connections_opened == sum(metrics.connections_closed.values()) == 4
+    for _, writer in known:
+        writer.close()
 
 
 # How long

@@ -13,10 +13,12 @@ SIZE = len(a_batch([b"value"]))
 class Waiting:
     """A parked fetch, and when it was answered."""
 
-    def __init__(self, bench: Bench, *partitions: Partition, wanted_bytes: int = 1, wait_s: float = 60.0) -> None:
+    def __init__(
+        self, bench: Bench, *partitions: Partition, wanted_bytes: int = 1, room: int = 1 << 20, wait_s: float = 60.0
+    ) -> None:
         self.answered_at: list[float] = []
         self.parked_at = bench.loop.time()
-        self.fetch = ParkedFetch(partitions, wanted_bytes=wanted_bytes, answer=self._answer)
+        self.fetch = ParkedFetch(dict.fromkeys(partitions, room), wanted_bytes=wanted_bytes, answer=self._answer)
         self._bench = bench
         bench.fetches.park(self.fetch, wait_s=wait_s)
 
@@ -44,12 +46,14 @@ async def test_the_bytes_of_all_partitions_count_together(bench: Bench) -> None:
 
 
 @on_the_bench
-async def test_a_partition_that_is_named_twice_counts_once(bench: Bench) -> None:
-    partition = bench.partition()
-    waiting = Waiting(bench, partition, partition, wanted_bytes=100)
-    bench.fetches.wake(partition, 50)
+async def test_no_more_counts_of_a_partition_than_there_is_room_for(bench: Bench) -> None:
+    """F-1: min_bytes counts min(available, partition_max_bytes)."""
+    first, second = bench.partition("orders", 0), bench.partition("orders", 1)
+    waiting = Waiting(bench, first, second, wanted_bytes=100, room=60)
+    for _ in range(3):
+        bench.fetches.wake(first, 50)
     assert waiting.times == 0
-    bench.fetches.wake(partition, 50)
+    bench.fetches.wake(second, 40)
     assert waiting.times == 1
 
 
@@ -135,7 +139,7 @@ async def test_an_answer_may_park_the_next_fetch_and_forget_another(bench: Bench
         next_ones.append(Waiting(bench, partition))
         bench.fetches.forget(neighbours[0].fetch)
 
-    bench.fetches.park(ParkedFetch([partition], wanted_bytes=20, answer=answered), wait_s=60)
+    bench.fetches.park(ParkedFetch({partition: 1000}, wanted_bytes=20, answer=answered), wait_s=60)
     neighbours += [Waiting(bench, partition, wanted_bytes=20), Waiting(bench, partition, wanted_bytes=20)]
     bench.fetches.wake(partition, 20)
     assert (len(next_ones), [one.times for one in neighbours]) == (1, [0, 1])

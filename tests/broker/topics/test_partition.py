@@ -7,13 +7,15 @@ from collections.abc import Callable
 import pytest
 
 from support.bench import TOPIC_ID, Append, Bench, on_the_bench, readable
-from support.builders import a_batch, values_of
+from support.builders import BASE_TIMESTAMP, a_batch, values_of
 from tidelog.broker.errors import code_of
 from tidelog.broker.topics.delayed_fetch import ParkedFetch
 from tidelog.broker.topics.partition import Partition
 from tidelog.protocol import batch as batches
 from tidelog.protocol.errors import CorruptBatch, ErrorCode, RequestRefused
+from tidelog.storage.config import LogConfig
 from tidelog.storage.errors import DiskFailed, DiskFull, LogOffline, OffsetOutOfRange
+from tidelog.storage.leader_epochs import EpochEnd
 from tidelog.storage.log_directory import LogDirectory
 
 CACHING = {"write_caching": "true"}
@@ -52,7 +54,7 @@ async def test_waiters_are_answered_in_the_order_of_their_offsets(bench: Bench) 
         return lambda error: answered.append(number)
 
     for number in range(10):
-        partition.append(memoryview(a_batch()), acks=-1, now_ms=0, waiter=note(number))
+        partition.append(memoryview(a_batch()), acks=-1, now_ms=BASE_TIMESTAMP, waiter=note(number))
         if number % 3 == 0:
             partition.write_out()
             await asyncio.sleep(0)
@@ -177,16 +179,16 @@ async def test_between_the_high_watermark_and_the_end_there_is_nothing_beyond_it
 
 
 @on_the_bench
-async def test_what_is_read_is_counted_and_what_is_shown_is_the_high_watermark(bench: Bench) -> None:
+async def test_what_is_written_is_counted_and_what_is_shown_is_the_high_watermark(bench: Bench) -> None:
     """Monitoring sees what consumers see."""
     partition = bench.partition()
     bench.produce(partition, b"a", b"b")
     size = partition.size_bytes
     assert (partition.log_start_offset, partition.log_end_offset) == (0, 0)
     await bench.settle()
-    readable(partition)
-    assert (partition.log_end_offset, partition.leader_epoch, partition.segment_count) == (2, 0, 1)
-    assert (partition.records_in, partition.batches_in, partition.bytes_in, partition.bytes_out) == (2, 1, size, size)
+    assert (partition.log_end_offset, partition.last_stable_offset) == (2, 2)
+    assert (partition.leader_epoch, partition.segment_count) == (0, 1)
+    assert (partition.records_in, partition.batches_in, partition.bytes_in) == (2, 1, size)
 
 
 @on_the_bench
@@ -200,6 +202,36 @@ async def test_an_old_leader_epoch_is_fenced_and_a_newer_one_unknown(bench: Benc
         with pytest.raises(RequestRefused) as refused:
             partition.check_leader_epoch(epoch)
         assert refused.value.code is code
+
+
+@on_the_bench
+async def test_an_epoch_ends_where_the_next_begins_the_last_one_at_the_high_watermark(bench: Bench) -> None:
+    """L-15."""
+    partition = bench.partition()
+    bench.produce(partition, b"a", b"b")
+    await bench.settle()
+    partition.log.leader_epochs.assign(3, 2)
+    bench.produce(partition, b"c")
+    assert [partition.end_of_epoch(epoch) for epoch in (-1, 0, 2, 3, 4)] == [
+        None,
+        EpochEnd(0, 2),
+        EpochEnd(0, 2),
+        EpochEnd(3, 2),
+        None,
+    ]
+    await bench.settle()
+    assert partition.end_of_epoch(3) == EpochEnd(3, 3)
+
+
+@on_the_bench
+async def test_a_read_without_room_still_knows_what_is_out_of_range(bench: Bench) -> None:
+    partition = bench.partition()
+    bench.produce(partition, b"a")
+    await bench.settle()
+    assert partition.read(0, size_max=0, at_least_one=False).records == b""
+    for offset in (-1, 2):
+        with pytest.raises(OffsetOutOfRange):
+            partition.read(offset, size_max=0, at_least_one=False)
 
 
 # What is refused
@@ -387,6 +419,77 @@ async def test_a_failed_flush_under_write_caching_takes_nothing_back_and_accepts
         bench.produce(partition)
 
 
+# Other settings
+
+
+@on_the_bench
+async def test_who_turns_write_caching_off_finds_on_the_disk_what_was_shown_before(bench: Bench) -> None:
+    partition = bench.partition(**CACHING, flush_ms="3600000")
+    shown = bench.produce(partition, b"shown")
+    assert (shown.answers, readable(partition), partition.log.recovery_point) == ([None], [b"shown"], 0)
+    partition.reconfigure(LogConfig())
+    await bench.settle()
+    assert partition.log.recovery_point == 1
+    waits = bench.produce(partition, b"waits")
+    assert (waits.answers, readable(partition)) == ([], [b"shown"])
+    await bench.settle()
+    assert (waits.answers, readable(partition)) == ([None], [b"shown", b"waits"])
+
+
+@on_the_bench
+async def test_who_turns_write_caching_on_waits_for_the_disk_no_more(bench: Bench) -> None:
+    partition = bench.partition()
+    before = bench.produce(partition, b"before")
+    partition.reconfigure(LogConfig(write_caching=True))
+    assert before.answers == [], "it was promised the disk"
+    after = bench.produce(partition, b"after")
+    assert (before.answers, after.answers) == ([None], [None])
+    assert readable(partition) == [b"before", b"after"]
+    await bench.settle()
+    await asyncio.sleep(1.1)
+    await bench.settle()
+    assert partition.log.recovery_point == 2
+
+
+@on_the_bench
+async def test_what_waits_for_a_flush_waits_as_long_as_the_newest_settings_say(bench: Bench) -> None:
+    partition = bench.partition(**CACHING, flush_ms="3600000")
+    bench.produce(partition)
+    partition.reconfigure(LogConfig(write_caching=True, flush_ms=100))
+    await asyncio.sleep(0.2)
+    await bench.settle()
+    assert partition.log.recovery_point == 1
+    partition.reconfigure(LogConfig(write_caching=True, flush_ms=100, flush_messages=5))
+    bench.produce(partition)
+    bench.produce(partition)
+    partition.reconfigure(LogConfig(write_caching=True, flush_ms=3_600_000, flush_messages=2))
+    await bench.settle()
+    assert partition.log.recovery_point == 3
+
+
+@on_the_bench
+async def test_new_settings_hold_for_the_next_batch(bench: Bench) -> None:
+    partition = bench.partition()
+    bench.produce(partition, b"stamped by its producer")
+    partition.reconfigure(LogConfig(max_message_bytes=200, message_timestamp_type="LogAppendTime"))
+    _, append_time_ms = partition.append(memoryview(a_batch()), acks=1, now_ms=77, waiter=lambda _: None)
+    assert append_time_ms == 77
+    with pytest.raises(RequestRefused, match=r"max\.message\.bytes=200"):
+        bench.stage(partition, b"x" * 300)
+    partition.write_out()
+
+
+@on_the_bench
+async def test_nothing_is_flushed_because_of_settings_when_nothing_waits(bench: Bench) -> None:
+    partition = bench.partition(**CACHING)
+    bench.disk.synced.clear()
+    partition.reconfigure(LogConfig())
+    partition.detach()
+    partition.reconfigure(LogConfig(write_caching=True))
+    await bench.settle()
+    assert bench.disk.synced == []
+
+
 # End of life
 
 
@@ -395,7 +498,8 @@ async def test_a_deleted_partition_leaves_nobody_waiting_and_takes_nothing(bench
     """L-14."""
     partition = bench.partition()
     fetches: list[str] = []
-    bench.fetches.park(ParkedFetch([partition], wanted_bytes=1, answer=lambda: fetches.append("answered")), wait_s=60)
+    parked = ParkedFetch({partition: 1}, wanted_bytes=1, answer=lambda: fetches.append("answered"))
+    bench.fetches.park(parked, wait_s=60)
     waiting = bench.produce(partition)
     partition.detach()
     assert waiting.error is not None

@@ -9,7 +9,7 @@ from uuid import UUID
 import pytest
 
 from support.bench import TOPIC_ID, Append, Bench, a_simulated_config, on_the_bench, readable
-from support.builders import a_batch
+from support.builders import BASE_TIMESTAMP, a_batch
 from support.disk import SimulatedDisk
 from support.environment import Machine, simulate
 from support.house import House
@@ -378,7 +378,7 @@ async def test_a_topic_is_created_again_as_soon_as_its_deletion_was_answered(ben
 
     async def keep_the_flusher_busy() -> None:
         while not is_over:
-            busy.append(memoryview(a_batch()), acks=1, now_ms=0, waiter=lambda _: None)
+            busy.append(memoryview(a_batch()), acks=1, now_ms=BASE_TIMESTAMP, waiter=lambda _: None)
             busy.write_out()
             await asyncio.sleep(0.0005)
 
@@ -403,7 +403,7 @@ async def test_what_is_staged_anywhere_is_written_out_once(bench: Bench) -> None
     appends = [Append() for _ in range(9)]
     for number, append in enumerate(appends):
         partition = partition_of(house, index=number % 2)
-        partition.append(memoryview(a_batch()), acks=1, now_ms=0, waiter=append.answers.append)
+        partition.append(memoryview(a_batch()), acks=1, now_ms=BASE_TIMESTAMP, waiter=append.answers.append)
     bench.disk.appended.clear()
     house.server.topics.write_out()
     assert [append.answers for append in appends] == [[None]] * 9

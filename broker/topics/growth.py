@@ -1,0 +1,126 @@
+"""Growth: topics get more partitions, and never fewer [L-17].
+
+First the durable fact, then one log a turn of the loop, then all the new partitions are seen at once. A crash in
+between is finished by the next start, which makes what the facts speak of. When the disk fails in the middle the fact
+stays as well, for to take it back would need that disk: whoever asked hears of the failure, and the next growth, a
+retry for one, goes on where this one stopped.
+
+Growths of one topic follow each other, and each is checked when its turn comes.
+"""
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Callable
+from functools import partial
+from uuid import UUID
+
+from ...protocol.errors import ErrorCode, RequestRefused
+from ...storage.errors import LogExists, StorageError
+from ..config import PARTITIONS_MAX
+from ..metadata.records import PartitionsAdded
+from ..metadata.store import MetadataStore
+from .registry import Topic, Topics, TopicWaiter
+
+logger = logging.getLogger(__name__)
+
+
+class Growth:
+    """Adds partitions to topics."""
+
+    def __init__(self, topics: Topics, store: MetadataStore) -> None:
+        self._topics = topics
+        self._store = store
+        self._turns: dict[UUID, deque[Callable[[], None]]] = {}
+        """Topics under growth: the growth that is at work, and those that wait for their turn."""
+
+    def check(self, topic: Topic, partitions: int) -> None:
+        """Whether a topic may have so many partitions. Raises RequestRefused in Kafka's words."""
+        present = len(topic.partitions)
+        if topic.is_internal:
+            raise RequestRefused(
+                ErrorCode.INVALID_TOPIC_EXCEPTION, f"Topic '{topic.name}' is internal: only the broker changes it"
+            )
+        if partitions == present:
+            raise _invalid(f"Topic already has {present} partition(s).")
+        if partitions < present:
+            raise _invalid(
+                f"The topic {topic.name} currently has {present} partition(s); {partitions} would not be an increase."
+            )
+        if partitions < topic.promised:
+            raise _invalid(
+                f"The topic {topic.name} is growing to {topic.promised} partition(s); "
+                f"{partitions} would not be an increase."
+            )
+        if partitions > PARTITIONS_MAX:
+            raise _invalid(f"Number of partitions must not be larger than {PARTITIONS_MAX}.")
+
+    def grow(self, topic: Topic, partitions: int, waiter: TopicWaiter) -> None:
+        """Give a topic so many partitions in all; `waiter` gets it once it has them, or hears why it has not."""
+        turns = self._turns.setdefault(topic.topic_id, deque())
+        turns.append(partial(self._begin, topic, partitions, waiter))
+        if len(turns) == 1:
+            turns[0]()
+
+    def _begin(self, topic: Topic, partitions: int, waiter: TopicWaiter) -> None:
+        try:
+            self._check_exists(topic)
+            self.check(topic, partitions)
+            for index in range(topic.promised, partitions):
+                # Looked for before the fact is stated: no start could make good a promise that another log blocks.
+                if self._topics.has_log(topic, index):
+                    raise LogExists(f"{topic.name}-{index}")
+        except (RequestRefused, StorageError) as error:
+            self._ended(topic, waiter, error)
+            return
+
+        def durable(error: Exception | None) -> None:
+            if error is not None:
+                self._ended(topic, waiter, error)
+                return
+            topic.promised = partitions
+            self._make_next(topic, waiter)
+
+        if partitions == topic.promised:
+            durable(None)  # an earlier growth got as far as the fact
+        else:
+            self._store.append([PartitionsAdded(topic.topic_id, partitions)], durable)
+
+    def _make_next(self, topic: Topic, waiter: TopicWaiter) -> None:
+        index = len(topic.partitions) + len(topic.coming)
+        try:
+            self._check_exists(topic)
+            if index < topic.promised:
+                topic.coming.append(self._topics.make_partition(topic, index))
+                # One a turn of the loop, as in creation: each costs a few fsyncs.
+                asyncio.get_running_loop().call_soon(self._make_next, topic, waiter)
+                return
+        except StorageError as error:
+            logger.error("topic could not grow topic=%s partition=%d error=%s", topic.name, index, error)
+            self._ended(topic, waiter, error)
+            return
+        except RequestRefused as gone:
+            self._ended(topic, waiter, gone)
+            return
+        topic.partitions += topic.coming
+        topic.coming = []
+        logger.info("topic grown topic=%s id=%s partitions=%d", topic.name, topic.topic_id, len(topic.partitions))
+        self._ended(topic, waiter, topic)
+
+    def _ended(self, topic: Topic, waiter: TopicWaiter, outcome: Topic | Exception) -> None:
+        waiter(outcome)
+        turns = self._turns[topic.topic_id]
+        turns.popleft()
+        if turns:
+            asyncio.get_running_loop().call_soon(turns[0])
+        else:
+            del self._turns[topic.topic_id]
+
+    def _check_exists(self, topic: Topic) -> None:
+        """Raises RequestRefused for a topic that was deleted since, or when the broker has stopped."""
+        if not self._topics.holds(topic):
+            raise RequestRefused(ErrorCode.UNKNOWN_TOPIC_OR_PARTITION, f"no topic {topic.name!r}")
+
+
+def _invalid(message: str) -> RequestRefused:
+    return RequestRefused(ErrorCode.INVALID_PARTITIONS, message)
