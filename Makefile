@@ -11,6 +11,7 @@ HTTP ?= 127.0.0.1:9192
 DATA_DIR ?= tidelog-data
 
 VENV := .venv
+NODE := tests/compat/node/node_modules
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 
@@ -26,28 +27,34 @@ check: static ## The fast loop: lint, types, import contracts, house rules, unit
 	$(BIN)/pytest tests $(SLOWER:%=--ignore=%)
 
 .PHONY: test
-test: static witnesses ## Everything CI runs: check, real clients, crashes, packaging, the README's commands
+test: static witnesses $(NODE)/.installed ## Everything CI runs: check, real clients, crashes, packaging, the README's commands
 	$(BIN)/pytest tests
 
 .PHONY: proof
-proof: $(VENV)/.installed-dev ## The crash and simulation proofs at release size (long; by hand)
-	TIDELOG_PROOF=1 $(BIN)/pytest tests/crash tests/simulation
+proof: $(VENV)/.installed-dev ## The crash, attack and simulation proofs at release size (long; by hand)
+	TIDELOG_PROOF=1 $(BIN)/pytest tests/crash tests/hostile tests/simulation
 
 .PHONY: bench
-bench: $(VENV)/.installed-dev ## Produce and consume by librdkafka beside its own mock broker; start time and memory
+bench: $(VENV)/.installed-dev ## Produce and consume by librdkafka beside its own mock broker; start time, memory, crowds
 	@$(BIN)/python benchmarks/throughput.py
+	@$(BIN)/python benchmarks/connections.py
 
 .PHONY: simulate
 simulate: $(VENV)/.installed-dev ## Simulate the whole broker: make simulate SEEDS=1000, or SEED=42 for one run again
 	$(if $(SEED),TIDELOG_SEED=$(SEED),TIDELOG_SEEDS=$(or $(SEEDS),1000)) $(BIN)/pytest tests/simulation
 
+.PHONY: fuzz
+fuzz: $(VENV)/.installed-fuzz ## Fuzz the broker and its decoders with 50 million inputs: make fuzz RUNS=1000000 SEED=2
+	@PYTHONPATH=tests $(BIN)/python -m fuzz.campaign --runs $(or $(RUNS),50000000) --seed $(or $(SEED),1)
+
 .PHONY: docs
-docs: $(VENV)/.installed-dev ## Write docs/configuration.md and docs/metrics.md anew from the code
+docs: $(VENV)/.installed-dev ## Write the generated pages of docs/ anew, from the code and the tests
 	$(BIN)/python -m tidelog.broker.reference docs
+	PYTHONPATH=tests $(BIN)/python tests/compat/grid.py docs
 
 .PHONY: clean
 clean: ## Remove what make and the tools made; never a broker's data
-	rm -rf $(VENV) .cache .hypothesis build dist *.egg-info
+	rm -rf $(VENV) $(NODE) .cache .hypothesis build dist *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .PHONY: help
@@ -57,7 +64,7 @@ help: ## Show this list
 # -- what the targets above are made of --
 
 # Not in `make check`: they start processes, install packages, need Debian's tools, or play many worlds.
-SLOWER := tests/compat tests/crash tests/simulation/test_broker.py tests/test_compose.py tests/test_packaging.py tests/test_readme.py
+SLOWER := tests/compat tests/crash tests/fuzz tests/hostile tests/simulation/test_broker.py tests/test_compose.py tests/test_packaging.py tests/test_readme.py
 
 # The stamps: installed again only when pyproject.toml has changed.
 $(VENV)/.installed: pyproject.toml
@@ -70,6 +77,10 @@ $(VENV)/.installed-dev: pyproject.toml
 	@$(PIP) install --editable '.[dev]'
 	@touch $(VENV)/.installed $@
 
+$(VENV)/.installed-fuzz: $(VENV)/.installed-dev
+	@$(PIP) install --editable '.[dev,fuzz]'
+	@touch $@
+
 # mypy takes a folder's name for the package's, and a clone may be called anything: it looks through this link.
 .PHONY: static
 static: $(VENV)/.installed-dev
@@ -78,6 +89,20 @@ static: $(VENV)/.installed-dev
 	@mkdir -p .cache/types && ln -sfn "$(CURDIR)" .cache/types/tidelog
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo --cache-dir .cache/imports
+
+# The clients in Node.js that the compatibility suite drives, as their lock file says.
+$(NODE)/.installed: tests/compat/node/package-lock.json | node
+	@npm ci --silent --prefix tests/compat/node
+	@touch $@
+
+# Debian 12's own Node.js is too old for them, so it is asked for, not installed.
+.PHONY: node
+node:
+	@major="$$(node --version 2>/dev/null | sed -nE 's/^v([0-9]+)\..*/\1/p')"; \
+	if [ "$${major:-0}" -lt 20 ] || ! command -v npm >/dev/null; then \
+		echo "make test needs Node.js 20 or newer, with npm: https://nodejs.org/en/download" >&2; \
+		exit 1; \
+	fi
 
 # Tools written by others that the tests call as witnesses. Missing ones are installed, or this fails: nothing is skipped.
 .PHONY: witnesses
