@@ -6,7 +6,11 @@ connection waits, while too many answers or too many bytes of them are outstandi
 what was written: backpressure is TCP's. Only under a request that waits by design, a fetch, is the socket read on until
 a next byte comes, or else nobody would notice that the client has gone.
 
-However a connection ends, what was taken before is answered first.
+What it holds is counted in the budgets of `broker.memory`, which all connections share: a frame that is not whole once
+it is more than a trifle, requests that are not answered, answers that are not taken. Before a frame may grow, memory is
+asked for; until it is granted the socket is not read. A small request needs none and always gets through.
+
+However a connection ends by itself, what was taken before is answered first.
 
 At the end of each socket read, in this order: staged batches are written out, the receive buffer is given back,
 answers are sent.
@@ -14,24 +18,31 @@ answers are sent.
 
 import asyncio
 import logging
-from collections import deque
 from typing import Protocol, cast
 
-from ...protocol.errors import ProtocolError
-from ...protocol.framing import FrameReader
+from ...protocol.errors import FrameTooLarge, ProtocolError
+from ...protocol.framing import LENGTH_SIZE, OWN_SIZE_MIN, FrameReader
 from ...protocol.kafka_wire import KafkaWire
 from ...protocol.primitives import Buffer
 from ...protocol.tide_wire import PREFACE, TideWire
-from ...protocol.wire import Wire
+from ...protocol.wire import REQUEST_SIZE_MAX, REQUEST_START_SIZE, Wire
 from ..config import join_address
 from ..errors import message_of
 from ..request import Address
-from .dispatcher import Dispatcher, Exchange
+from .commons import Commons
+from .deadlines import IDLE, ReaderClock, Round, SenderClock
+from .dispatcher import Exchange
+from .limits import host_of
 
 logger = logging.getLogger(__name__)
 
 WRITE_BUFFER_HIGH = 1 << 20
 """Bytes in a peer's write buffer, or in answers that wait for their turn, from which on it is held."""
+
+RESERVED_SIZE_MIN = 1 << 20
+RESERVED_RATIO = 8
+"""What is asked for a frame that is more than a trifle: all of it, if it is no larger than this or if so much of it is
+there; of a larger one in steps, for a length is easily claimed."""
 
 KAFKA_WIRE = KafkaWire()
 TIDE_WIRE = TideWire()
@@ -62,39 +73,78 @@ class Home(Protocol):
 class Connection(asyncio.BufferedProtocol):
     """One client's socket."""
 
-    def __init__(
-        self,
-        *,
-        home: Home,
-        dispatcher: Dispatcher,
-        receive_buffer: bytearray,
-        frame_size_max: int,
-        in_flight_max: int,
-    ) -> None:
+    # There may be ten thousand that say nothing.
+    __slots__ = (
+        "_answers_counted",
+        "_asked",
+        "_at_eof",
+        "_backlog",
+        "_buffer_counted",
+        "_close_reason",
+        "_commons",
+        "_dialled",
+        "_exchanges",
+        "_holder",
+        "_home",
+        "_in_turn",
+        "_is_probed",
+        "_loop",
+        "_reader",
+        "_reading_paused",
+        "_receiving",
+        "_sending",
+        "_starved",
+        "_transport",
+        "_turn_scheduled",
+        "_unanswered_bytes",
+        "_unsent_bytes",
+        "_wire",
+        "host",
+        "last_active",
+        "listener",
+        "peer",
+    )
+
+    def __init__(self, *, home: Home, commons: Commons) -> None:
         self.peer = "?"
+        self.host = "?"
+        """The peer's address, as limits count it."""
         self.listener = home.name
-        self.last_active = 0.0
         self._home = home
-        self._dispatcher = dispatcher
-        self._reader = FrameReader(receive_buffer, frame_size_max=frame_size_max)
-        self._in_flight_max = in_flight_max
+        self._commons = commons
+        self._reader = FrameReader(commons.receive_buffer, frame_size_max=commons.config.socket_request_max_bytes)
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
         self._wire: Wire | None = None
         self._dialled = Address("", 0)
-        self._exchanges: deque[Exchange] = deque()
-        self._unsent_bytes = 0
-        """Of the answers in `_exchanges`."""
+        self._exchanges: list[Exchange] = []
+        """Not yet sent, in the order of the requests; a list, for it is empty in most, and short in others."""
         self._holder: Exchange | None = None
         self._in_turn = False
         self._turn_scheduled = False
         self._reading_paused = False
-        self._writing_paused = False
         self._at_eof = False
         self._starved = True
         """No whole frame is left of what was read."""
         self._close_reason = ""
         """Once there is one, no further request is taken."""
+        self.last_active = self._loop.time()
+        self._receiving = SenderClock(self.last_active)
+        self._sending: ReaderClock | None = None
+        """While the peer leaves something of what was written."""
+        self._unsent_bytes = 0
+        """Of the answers in `_exchanges`."""
+        self._backlog = 0
+        """Of the answers that were written since the peer last had taken everything."""
+        self._answers_counted = 0
+        """Of the two, what the response memory knows of."""
+        self._unanswered_bytes = 0
+        """What requests hold that wait for their answer; the request memory knows of it."""
+        self._buffer_counted = 0
+        """What the request memory knows of the frame that is not whole: what it has, or what is reserved for it."""
+        self._asked = 0
+        """What shall be reserved for it, and is not granted."""
+        self._is_probed = False
 
     # What handlers may know
 
@@ -120,6 +170,28 @@ class Connection(asyncio.BufferedProtocol):
         if self._transport is not None:
             self._transport.abort()
 
+    def hurry(self) -> None:
+        """Answer what waits by design, a fetch, with what there is."""
+        if self._holder is not None and self._holder.pending is not None:
+            self._holder.pending.hurry()
+
+    def judge(self, round_: Round) -> str:
+        """Why it must end now; empty if it may go on."""
+        holds_memory = self._buffer_counted > 0
+        if self._sending is not None and self._transport is not None:
+            left = self._transport.get_write_buffer_size()
+            reason = self._sending.judge(round_, left, holds_memory=holds_memory)
+            if reason:
+                return reason
+        if not self._reading_paused:
+            reason = self._receiving.judge(round_, self._reader.held, holds_memory=holds_memory)
+            if reason:
+                return reason
+        elif self._asked and round_.requests_press and not self._is_probed:
+            self._probe()
+        is_idle = not self._exchanges and not self._asked and round_.now - self.last_active > round_.idle_s
+        return IDLE if is_idle else ""
+
     # asyncio
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -128,11 +200,12 @@ class Connection(asyncio.BufferedProtocol):
         self._transport = transport = cast(asyncio.Transport, transport)
         peer, dialled = transport.get_extra_info("peername"), transport.get_extra_info("sockname")
         if peer:
+            self.host = host_of(peer[0])
             self.peer = join_address(peer[0], peer[1])
         if dialled:
             self._dialled = Address(dialled[0], dialled[1])
-        self.last_active = self._loop.time()
-        transport.set_write_buffer_limits(high=WRITE_BUFFER_HIGH)
+        # So that `pause_writing` says that something was not taken, and `resume_writing` that everything is.
+        transport.set_write_buffer_limits(high=0)
         if not self._home.opened(self):
             self._close_reason = "too many connections"
             transport.abort()
@@ -140,7 +213,11 @@ class Connection(asyncio.BufferedProtocol):
     def get_buffer(self, sizehint: int) -> memoryview:
         """Where the next bytes go."""
         del sizehint
-        return self._reader.get_buffer()
+        buffer = self._reader.get_buffer()
+        if self._commons.requests.is_exhausted and not self._reader.allocated:
+            # What is read beyond a whole request must be kept, and only a trifle may be kept unasked.
+            return buffer[:OWN_SIZE_MIN]
+        return buffer
 
     def buffer_updated(self, nbytes: int) -> None:
         """Bytes came in."""
@@ -151,29 +228,40 @@ class Connection(asyncio.BufferedProtocol):
     def eof_received(self) -> bool:
         """The peer has nothing more to say; what it asked before is still answered."""
         self._at_eof = True
-        if self._holder is not None and self._holder.pending is not None:
-            # It may be gone altogether, which looks the same; nobody needs to find out at the end of a long wait.
-            self._holder.pending.hurry()
+        # It may be gone altogether, which looks the same; nobody needs to find out at the end of a long wait.
+        self.hurry()
         self._schedule_turn()
         return True
 
     def pause_writing(self) -> None:
         """The peer does not take its answers."""
-        self._writing_paused = True
+        self._sending = ReaderClock(self._loop.time())
 
     def resume_writing(self) -> None:
-        """It does again."""
-        self._writing_paused = False
+        """It has taken them all."""
+        self._backlog = 0
+        self._sending = None
+        self._count_answers()
+        self._schedule_turn()
+
+    def memory_granted(self, size: int) -> None:
+        """See `broker.memory.Grower`."""
+        wanted, self._asked, self._is_probed = self._asked, 0, False
+        self._buffer_counted += size
+        self._reader.grow()
+        self._recount(max(wanted, self._reader.allocated))
         self._schedule_turn()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The socket is gone, for whatever reason."""
         reason = self._close_reason or ("connection reset" if exc else "closed by peer")
         for exchange in self._exchanges:
-            self._dispatcher.abandon(exchange)
+            self._commons.dispatcher.abandon(exchange)
         self._exchanges.clear()
+        self._holder = None
         self._close_reason = reason
         self._transport = None
+        self._give_back()
         self._home.closed(self, reason)
 
     # The turn: what one socket read, or one answer that arrived, sets going
@@ -191,22 +279,27 @@ class Connection(asyncio.BufferedProtocol):
         try:
             self._take_frames()
         except ProtocolError as error:
-            logger.warning("connection closed, bytes make no sense peer=%s error=%s", self.peer, message_of(error))
+            line = "connection closed, bytes make no sense peer=%s error=%s"
+            self._commons.log.say(logger, logging.WARNING, line, self.peer, message_of(error))
             self.close("protocol error")
         finally:
-            self._dispatcher.end_of_read()
-            self._reader.release()
+            self._commons.dispatcher.end_of_read()
+            self._put_away()
             self._in_turn = False
         self._send_answers()
         self._settle()
 
     def _is_held(self) -> bool:
+        commons = self._commons
         return (
             self._holder is not None
-            or self._writing_paused
+            or self._backlog >= WRITE_BUFFER_HIGH
             or bool(self._close_reason)
-            or len(self._exchanges) >= self._in_flight_max
+            or len(self._exchanges) >= commons.config.connections_max_inflight_requests
             or self._unsent_bytes >= WRITE_BUFFER_HIGH
+            # While memory is short, each has one request at a time.
+            or (self._backlog > 0 and commons.responses.is_exhausted)
+            or (self._unanswered_bytes > 0 and commons.requests.is_exhausted)
         )
 
     def _take_frames(self) -> None:
@@ -214,20 +307,34 @@ class Connection(asyncio.BufferedProtocol):
         if self._wire is None and not self._pick_wire():
             return
         assert self._wire is not None
+        dispatcher = self._commons.dispatcher
         while not self._is_held():
             frame = self._reader.next_frame()
             if frame is None:
+                if self._reader.claimed > REQUEST_SIZE_MAX:
+                    self._check_claim(self._wire)
                 return
-            exchange = self._dispatcher.dispatch(frame, self._wire, self, self._answered)
+            self._receiving.finished()
+            exchange = dispatcher.dispatch(frame, self._wire, self, self._answered)
             if exchange is not None:
                 self._exchanges.append(exchange)
                 if exchange.pending is None:
                     self._unsent_bytes += exchange.size
-                elif exchange.pending.holds_connection:
-                    self._holder = exchange
-                    if self._at_eof:
-                        exchange.pending.hurry()
+                else:
+                    self._unanswered_bytes += exchange.memory
+                    self._commons.requests.count(exchange.memory)
+                    if exchange.pending.holds_connection:
+                        self._holder = exchange
+                        if self._at_eof:
+                            exchange.pending.hurry()
         self._starved = False
+
+    def _check_claim(self, wire: Wire) -> None:
+        """A large frame is under way. Raises FrameTooLarge if it may not be that large, before it is here."""
+        start = self._reader.peek(LENGTH_SIZE + REQUEST_START_SIZE)
+        size_max = wire.request_size_max(start[LENGTH_SIZE:]) if start is not None else None
+        if size_max is not None and self._reader.claimed > size_max:
+            raise FrameTooLarge(f"a request of {self._reader.claimed} bytes without records, at most {size_max}")
 
     def _pick_wire(self) -> bool:
         """By the first bytes; false when they are too few yet, or not for us."""
@@ -244,7 +351,8 @@ class Connection(asyncio.BufferedProtocol):
         elif first[:4] == PREFACE[:4]:
             stranger = f"the tide wire in version {first[4]}: known is {PREFACE[4]}"
         if stranger is not None:
-            logger.warning("connection closed, not a client of ours peer=%s it sent %s", self.peer, stranger)
+            line = "connection closed, not a client of ours peer=%s it sent %s"
+            self._commons.log.say(logger, logging.WARNING, line, self.peer, stranger)
             self.close("not a client")
             return False
         self._wire = KAFKA_WIRE
@@ -252,6 +360,9 @@ class Connection(asyncio.BufferedProtocol):
 
     def _answered(self, exchange: Exchange) -> None:
         self._unsent_bytes += exchange.size
+        self._unanswered_bytes -= exchange.memory
+        self._commons.requests.count(-exchange.memory)
+        self._count_answers()
         if exchange is self._holder:
             self._holder = None
         self._schedule_turn()
@@ -259,15 +370,25 @@ class Connection(asyncio.BufferedProtocol):
     def _send_answers(self) -> None:
         exchanges = self._exchanges
         buffers: list[Buffer] = []
-        while exchanges and exchanges[0].buffers is not None:
-            exchange = exchanges.popleft()
-            self._unsent_bytes -= exchange.size
-            buffers.extend(exchange.buffers or ())
-        if self._transport is None:
-            return
-        if buffers:
+        sent = size = 0
+        for exchange in exchanges:
+            if exchange.buffers is None:
+                break
+            sent += 1
+            size += exchange.size
+            buffers.extend(exchange.buffers)
+        if sent:
+            del exchanges[:sent]
+            self._unsent_bytes -= size
+        if buffers and self._transport is not None:
             self.last_active = self._loop.time()
+            was_taking_all = self._sending is None
             self._transport.writelines(buffers)
+            if self._sending is not None:
+                left = self._transport.get_write_buffer_size() if was_taking_all else size
+                self._backlog += left
+                self._sending.wrote(left)
+        self._count_answers()
 
     def _settle(self) -> None:
         """Read on, wait, or be done."""
@@ -282,14 +403,93 @@ class Connection(asyncio.BufferedProtocol):
         if not is_held and not self._starved:
             # It was held in the middle of what it had read; those frames come first.
             self._schedule_turn()
-        if is_held and not self._listens():
+            return
+        if (is_held and not self._listens()) or not self._has_room():
             if not self._reading_paused:
                 self._reading_paused = True
                 transport.pause_reading()
         elif self._reading_paused and not self._at_eof:
             self._reading_paused = False
+            if self._receiving.since:
+                self._receiving.began(self._loop.time(), self._reader.held)
             transport.resume_reading()
 
     def _listens(self) -> bool:
         """Though held: for a first byte behind a request that waits by design, or for the peer's end."""
         return self._holder is not None and not self._reader.held and not self._close_reason
+
+    # What it holds
+
+    def _put_away(self) -> None:
+        """Keep what a read left over, with room for more if there is memory for it."""
+        reader = self._reader
+        if self._close_reason:
+            reader.drop()
+        wanted = reader.wanted
+        if wanted:
+            small = wanted <= max(OWN_SIZE_MIN, self._buffer_counted)
+            reader.release(may_grow=small or (not self._is_held() and self._ask(wanted)))
+            if not self._receiving.since:
+                self._receiving.began(self.last_active, reader.held)
+        else:
+            reader.release()
+        self._count_buffer()
+
+    def _has_room(self) -> bool:
+        """Whether the next read has somewhere to go; if not, memory is asked for."""
+        wanted = self._reader.wanted
+        if wanted <= max(OWN_SIZE_MIN, self._buffer_counted):
+            return True
+        if not self._ask(wanted):
+            return False
+        self._reader.grow()
+        return True
+
+    def _ask(self, wanted: int) -> bool:
+        if self._asked:
+            return False
+        reader = self._reader
+        frame_size = LENGTH_SIZE + reader.claimed
+        reserved = max(wanted, min(frame_size, max(RESERVED_SIZE_MIN, RESERVED_RATIO * reader.held)))
+        if self._commons.requests.ask(self, reserved - self._buffer_counted):
+            self._buffer_counted = reserved
+            return True
+        self._asked = reserved
+        return False
+
+    def _probe(self) -> None:
+        """Though memory is not granted, read a little, once: so those who would not go on anyway are found out.
+
+        Otherwise each of them would first be given its turn, one after the other.
+        """
+        self._is_probed = True
+        self._reader.make_room(OWN_SIZE_MIN)
+        self._count_buffer()
+        self._schedule_turn()
+
+    def _count_buffer(self) -> None:
+        allocated = self._reader.allocated
+        self._recount(max(allocated, self._buffer_counted) if allocated > OWN_SIZE_MIN else 0)
+
+    def _recount(self, size: int) -> None:
+        if size != self._buffer_counted:
+            more, self._buffer_counted = size - self._buffer_counted, size
+            self._commons.requests.count(more)
+            if not size:
+                self._commons.requests.finished(self)
+
+    def _count_answers(self) -> None:
+        size = self._unsent_bytes + self._backlog
+        if size != self._answers_counted:
+            more, self._answers_counted = size - self._answers_counted, size
+            self._commons.responses.count(more)
+
+    def _give_back(self) -> None:
+        """All that the budgets know of."""
+        commons = self._commons
+        commons.requests.count(-self._buffer_counted - self._unanswered_bytes)
+        commons.requests.finished(self)
+        commons.responses.count(-self._answers_counted)
+        self._buffer_counted = self._unanswered_bytes = self._answers_counted = self._asked = 0
+        self._unsent_bytes = self._backlog = 0
+        self._sending = None

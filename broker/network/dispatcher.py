@@ -16,14 +16,20 @@ from ..handlers import api_versions
 from ..handlers.table import HANDLERS
 from ..request import NO_RESPONSE, NoResponse, Pending, RequestContext, Requester
 from ..services import Services
+from .sparing_log import SparingLog
 
 logger = logging.getLogger(__name__)
+
+DECODED_RATIO = 4
+"""Of a request's objects to its bytes, about. A batch of records stays bytes."""
+HANDLER_FAILED = "handler failed api=%s peer=%s"
+ANSWER_FAILED = "answer cannot be written api=%s peer=%s"
 
 
 class Exchange:
     """A request that has been read, and its answer as it will go over the wire."""
 
-    __slots__ = ("_wire", "buffers", "header", "pending", "requester", "size", "started")
+    __slots__ = ("_wire", "buffers", "header", "memory", "pending", "requester", "size", "started")
 
     def __init__(self, header: RequestHeader, wire: Wire, requester: Requester, started: float) -> None:
         self.header = header
@@ -35,6 +41,8 @@ class Exchange:
         """The answer; None while it waits."""
         self.size = 0
         """Bytes of the answer; 0 while it waits."""
+        self.memory = 0
+        """What the request holds while it waits, about."""
         self._wire = wire
 
     def answer(self, response: object) -> None:
@@ -62,6 +70,7 @@ class Dispatcher:
     """Takes frames from connections to handlers and answers back."""
 
     def __init__(self, services: Services) -> None:
+        self.log = SparingLog(services.environment.monotonic)
         self._services = services
 
     def dispatch(
@@ -80,33 +89,61 @@ class Dispatcher:
             return self._unsupported(error, wire, requester, started)
         header = request.header
         exchange = Exchange(header, wire, requester, started)
-        measures = services.metrics.api(header.api.key)
-        measures.request_bytes += len(frame)
+        exchange.memory = len(frame) if header.api.key is ApiKey.PRODUCE else DECODED_RATIO * len(frame)
+        services.metrics.api(header.api.key).request_bytes += len(frame)
+        if header.api.key is ApiKey.FETCH and services.response_memory.is_exhausted:
+            self._put_off(exchange, request.body, on_answer)
+        else:
+            self._handle(exchange, request.body, on_answer)
+        return exchange if exchange.pending is not None or exchange.buffers is not None else None
+
+    def _handle(self, exchange: Exchange, request: object, on_answer: Callable[[Exchange], None]) -> None:
+        """Leaves an answer, or a `Pending`, or nothing in the exchange."""
+        services, header, requester = self._services, exchange.header, exchange.requester
         try:
-            result = HANDLERS[header.api.key](RequestContext(header, requester), services, request.body)
+            result = HANDLERS[header.api.key](RequestContext(header, requester), services, request)
         except RequestRefused as error:
             logger.debug("request refused api=%s peer=%s error=%s", header.api.name, requester.peer, error)
             if not exchange.refuse(error):
                 requester.close(f"{header.api.name} refused: {error.code.name}")
             self._measure(exchange, int(error.code))
-            return exchange if exchange.buffers is not None else None
-        except Exception:
-            logger.exception("handler failed api=%s peer=%s", header.api.name, requester.peer)
+            return
+        except Exception:  # noqa: BLE001 - it is logged
+            self.log.say(logger, logging.ERROR, HANDLER_FAILED, header.api.name, requester.peer, traceback=True)
             requester.close("internal error")
             self._measure(exchange, int(ErrorCode.UNKNOWN_SERVER_ERROR))
-            return None
+            return
         if isinstance(result, Pending):
             if result.response is None:
                 exchange.pending = result
                 services.metrics.inflight_requests += 1
                 result.attach(lambda response: self._answered(exchange, response, on_answer))
-                return exchange
+                return
             result = result.response
         if isinstance(result, NoResponse):
             self._measure(exchange, 0)
-            return None
+            return
         self._answer(exchange, result)
-        return exchange
+
+    def _put_off(self, exchange: Exchange, request: object, on_answer: Callable[[Exchange], None]) -> None:
+        """Have a fetch wait until there is memory for its answer; its connection is held meanwhile."""
+        waiting: Pending[object] = Pending(holds_connection=True)
+
+        def begin() -> None:
+            if exchange.pending is not waiting:
+                return  # its client is gone
+            exchange.pending = None
+            metrics.inflight_requests -= 1
+            self._handle(exchange, request, on_answer)
+            if exchange.pending is None:
+                if exchange.buffers is None:
+                    exchange.answer_nothing()
+                on_answer(exchange)
+
+        metrics = self._services.metrics
+        exchange.pending = waiting
+        metrics.inflight_requests += 1
+        self._services.response_memory.when_free(begin)
 
     def abandon(self, exchange: Exchange) -> None:
         """The connection died before the answer."""
@@ -131,11 +168,10 @@ class Dispatcher:
     def _answer(self, exchange: Exchange, response: object) -> None:
         try:
             exchange.answer(response)
-        except Exception:
+        except Exception:  # noqa: BLE001 - it is logged
             # Whoever completes a `Pending` completes others' too: they must not pay for an answer that has no bytes.
-            logger.exception(
-                "answer cannot be written api=%s peer=%s", exchange.header.api.name, exchange.requester.peer
-            )
+            api, peer = exchange.header.api.name, exchange.requester.peer
+            self.log.say(logger, logging.ERROR, ANSWER_FAILED, api, peer, traceback=True)
             exchange.answer_nothing()
             exchange.requester.close("internal error")
             self._measure(exchange, int(ErrorCode.UNKNOWN_SERVER_ERROR))

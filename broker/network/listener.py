@@ -1,15 +1,15 @@
-"""Listener: one port. Accepts connections up to a limit, closes idle ones, drains them at the end."""
+"""Listener: one port. Accepts connections up to a limit, ends those that must go, drains all of them at the end."""
 
 import asyncio
 import contextlib
 import logging
 
-from ..config import BrokerConfig, ListenerAddress, join_address
+from ..config import ListenerAddress, join_address
 from ..environment import Environment
-from ..metrics import Metrics
 from ..request import Address
+from .commons import Commons
 from .connection import Connection
-from .dispatcher import Dispatcher
+from .deadlines import IDLE, NO_REQUEST, SLOW_REQUEST, Round
 
 logger = logging.getLogger(__name__)
 
@@ -17,25 +17,14 @@ logger = logging.getLogger(__name__)
 class Listener:
     """Everything that came in through one address."""
 
-    def __init__(
-        self,
-        address: ListenerAddress,
-        *,
-        dispatcher: Dispatcher,
-        config: BrokerConfig,
-        environment: Environment,
-        metrics: Metrics,
-        receive_buffer: bytearray,
-    ) -> None:
+    def __init__(self, address: ListenerAddress, *, commons: Commons, environment: Environment) -> None:
         self.name = address.name
         self.advertised: Address | None = None
         self.bound = Address(address.host, address.port)
         self._address = address
-        self._dispatcher = dispatcher
-        self._config = config
+        self._commons = commons
+        self._metrics = commons.metrics
         self._environment = environment
-        self._metrics = metrics
-        self._receive_buffer = receive_buffer
         # In order of arrival: a set would go by memory address, and a simulated run would not repeat.
         self._connections: dict[Connection, None] = {}
         self._empty = asyncio.Event()
@@ -71,28 +60,38 @@ class Listener:
             connection.abort("shutdown")
         await self._empty.wait()
 
-    def close_idle(self, *, now: float) -> None:
-        """Close connections that have said nothing for connections.max.idle.ms and wait for nothing.
-
-        One that does not even take what was written to it cannot be closed; after twice that time it is aborted.
-        """
-        idle_s = self._config.connections_max_idle_ms / 1000
-        for connection in [c for c in self._connections if not c.is_waiting and now - c.last_active > idle_s]:
-            connection.close("idle")
-            if now - connection.last_active > 2 * idle_s:
-                connection.abort("idle")
+    def judge(self, round_: Round) -> None:
+        """End connections that are past a deadline."""
+        for connection in list(self._connections):
+            reason = connection.judge(round_)
+            if reason == IDLE:
+                connection.close(IDLE)
+                if round_.now - connection.last_active > 2 * round_.idle_s:
+                    # It does not even take what was written to it before.
+                    connection.abort(IDLE)
+            elif reason:
+                line = "connection closed, %s peer=%s"
+                self._commons.log.say(logger, logging.WARNING, line, reason, connection.peer)
+                if reason in (NO_REQUEST, SLOW_REQUEST):
+                    connection.close(reason)
+                else:
+                    connection.abort(reason)
+            elif round_.requests_press:
+                connection.hurry()
 
     # What connections report
 
     def opened(self, connection: Connection) -> bool:
         """A socket was accepted; false when there are too many."""
-        open_now = sum(self._metrics.connections_active.values())
-        if open_now >= self._config.max_connections:
-            logger.warning("connection refused, max.connections reached peer=%s", connection.peer)
+        self._metrics.connections_opened += 1
+        limit = self._commons.limits.admit(connection.host)
+        if limit is not None:
+            self._metrics.connections_rejected[limit] = self._metrics.connections_rejected.get(limit, 0) + 1
+            line = "connection refused, %s reached peer=%s"
+            self._commons.log.say(logger, logging.WARNING, line, limit, connection.peer)
             return False
         self._connections[connection] = None
         self._empty.clear()
-        self._metrics.connections_opened += 1
         self._metrics.connections_active[self.name] = len(self._connections)
         if self._is_stopping:
             # It was accepted in the turn of the loop in which the listener stopped.
@@ -101,17 +100,13 @@ class Listener:
 
     def closed(self, connection: Connection, reason: str) -> None:
         """A connection is gone."""
-        self._connections.pop(connection, None)
-        if not self._connections:
-            self._empty.set()
-        self._metrics.connections_active[self.name] = len(self._connections)
+        if connection in self._connections:
+            del self._connections[connection]
+            self._commons.limits.leave(connection.host)
+            if not self._connections:
+                self._empty.set()
+            self._metrics.connections_active[self.name] = len(self._connections)
         self._metrics.connections_closed[reason] = self._metrics.connections_closed.get(reason, 0) + 1
 
     def _connection(self) -> Connection:
-        return Connection(
-            home=self,
-            dispatcher=self._dispatcher,
-            receive_buffer=self._receive_buffer,
-            frame_size_max=self._config.socket_request_max_bytes,
-            in_flight_max=self._config.connections_max_inflight_requests,
-        )
+        return Connection(home=self, commons=self._commons)

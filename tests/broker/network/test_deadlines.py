@@ -104,33 +104,46 @@ def test_who_holds_no_memory_need_not_hurry() -> None:
 # Answers
 
 
+def take(clock: ReaderClock, round_: Round, left: int, *, holds_memory: bool = False) -> str:
+    return clock.judge(round_, left, holds_memory=holds_memory)
+
+
 def test_a_reader_that_takes_nothing_is_not_waited_for_longer_than_its_time() -> None:
     clock = ReaderClock(100.0)
     clock.wrote(1000)
-    assert clock.judge(at(160.0), 1000) == ""
-    assert clock.judge(at(161.0), 1000) == ANSWERS_NOT_TAKEN
+    assert take(clock, at(160.0), 1000) == ""
+    assert take(clock, at(161.0), 1000) == ANSWERS_NOT_TAKEN
 
 
 def test_a_reader_that_takes_little_by_little_is_waited_for() -> None:
     clock = ReaderClock(100.0)
     clock.wrote(1000)
     for step in range(1, 20):
-        assert clock.judge(at(100.0 + 50 * step), 1000 - step) == ""
+        assert take(clock, at(100.0 + 50 * step), 1000 - step) == ""
 
 
 def test_what_is_written_meanwhile_is_not_taken_for_what_was_left() -> None:
     clock = ReaderClock(100.0)
     clock.wrote(1000)
-    assert clock.judge(at(150.0), 999) == ""
+    assert take(clock, at(150.0), 999) == ""
     clock.wrote(1000)
-    assert clock.judge(at(200.0), 1999) == ""
-    assert clock.judge(at(211.0), 1999) == ANSWERS_NOT_TAKEN
+    assert take(clock, at(200.0), 1999) == ""
+    assert take(clock, at(211.0), 1999) == ANSWERS_NOT_TAKEN
 
 
 def test_while_memory_is_scarce_readers_must_hurry() -> None:
     clock = ReaderClock(100.0)
     clock.wrote(1 << 20)
     press = {"responses_press": True}
-    assert clock.judge(at(101.0, **press), 1 << 20) == "", "it may just have begun"
-    assert clock.judge(at(102.0, **press), (1 << 20) - RATE_MIN_WHEN_SCARCE) == ""
-    assert clock.judge(at(103.0, **press), (1 << 20) - RATE_MIN_WHEN_SCARCE - 1) == MEMORY_NEEDED
+    assert take(clock, at(101.0, **press), 1 << 20) == "", "it may just have begun"
+    assert take(clock, at(102.0, **press), (1 << 20) - RATE_MIN_WHEN_SCARCE) == ""
+    assert take(clock, at(103.0, **press), (1 << 20) - RATE_MIN_WHEN_SCARCE - 1) == MEMORY_NEEDED
+
+
+def test_who_takes_no_answers_cannot_hold_memory_for_requests_either() -> None:
+    """Nothing is read from it meanwhile, so its half request would stay for as long as it likes."""
+    for holds_memory, verdict in ((True, MEMORY_NEEDED), (False, "")):
+        clock = ReaderClock(100.0)
+        clock.wrote(1 << 20)
+        assert take(clock, at(101.0, requests_press=True), 1 << 20, holds_memory=holds_memory) == ""
+        assert take(clock, at(102.0, requests_press=True), 1 << 20, holds_memory=holds_memory) == verdict
