@@ -74,11 +74,14 @@ def listening_stub() -> Iterator[Stub]:
 
 
 def press_ctrl_c(running: subprocess.Popen[bytes]) -> None:
-    """Until it ends: a signal between Python's look for one and its read of the terminal waits for the next key."""
+    """Until it ends: a signal between Python's look for one and its read of the terminal waits for the next key.
+
+    Not again sooner than a process can take to end: one that comes while the interpreter shuts down would kill it.
+    """
     while running.poll() is None:
         running.send_signal(signal.SIGINT)
         with suppress(subprocess.TimeoutExpired):
-            running.wait(0.1)
+            running.wait(5)
 
 
 def run_on_a_terminal(stub: Stub, answer: bytes | None, *words: str) -> tuple[int, str]:
