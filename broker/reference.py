@@ -70,8 +70,8 @@ listed.
 
 OF_TOPICS = """## Settings of topics
 
-Given when a topic is created, or later: each can be changed while the broker runs. What a topic does not say itself it takes from the broker, under the name in the second
-column.
+Given when a topic is created, or later: each can be changed while the broker runs. What a topic does not say itself it
+takes from the broker, under the name in the second column.
 """
 
 REFUSED = """## Known and refused
