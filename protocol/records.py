@@ -53,6 +53,10 @@ INFLATED_SIZE_MAX: Final = 128 << 20
 CREDIBLE_RATIO_MAX: Final = 100
 CREDIBLE_SIZE_MIN: Final = 1 << 20
 """Records that inflate to no more than this are credible at any ratio."""
+CREDIBLE_SIZE_MAX: Final = 32 << 20
+"""And to no more than this at all, or inflating them would hold up everybody else."""
+RECORDS_DECODED_MAX: Final = 200_000
+"""How many records of one batch a broker decodes for an answer: that takes about a fifth of a second."""
 BATCH_SIZE_MAX: Final = 1_048_588
 """Kafka's default `max.message.bytes`."""
 RECORD_SIZE_MIN: Final = 7
@@ -254,7 +258,7 @@ def build_batch(
 
 def credible_size(batch: Buffer) -> int:
     """What a broker lets a stranger's batch inflate to before it calls it a bomb."""
-    return min(INFLATED_SIZE_MAX, max(CREDIBLE_SIZE_MIN, CREDIBLE_RATIO_MAX * len(batch)))
+    return min(CREDIBLE_SIZE_MAX, max(CREDIBLE_SIZE_MIN, CREDIBLE_RATIO_MAX * len(batch)))
 
 
 def iterate(batch: Buffer, *, inflated_size_max: int = INFLATED_SIZE_MAX) -> Iterator[Record]:

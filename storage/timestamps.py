@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ..protocol.batch import BatchHeader, ProtocolError
-from ..protocol.records import credible_size, iterate
+from ..protocol.records import RECORDS_DECODED_MAX, credible_size, iterate
 from .segment import Segment
 from .time_index import NO_TIMESTAMP, NOTHING, TimeEntry
 
@@ -76,7 +76,9 @@ def _greatest_below(segment: Segment, up_to: int) -> TimeEntry:
 
 
 def _in_batch(header: BatchHeader, batch: bytes, timestamp_ms: int, start_offset: int) -> TimestampOffset | None:
-    """The first record of the batch that is late enough."""
+    """The first record of the batch that is late enough; of one with very many records, the first of all."""
+    if header.record_count > RECORDS_DECODED_MAX:
+        return _whole_batch(header, start_offset)
     try:
         for record in iterate(batch, inflated_size_max=credible_size(batch)):
             if record.timestamp >= timestamp_ms and record.offset >= start_offset:

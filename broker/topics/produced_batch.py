@@ -11,7 +11,7 @@ from ...protocol import batch as batches
 from ...protocol.batch import MAGIC_POSITION, NO_TIMESTAMP, BatchHeader
 from ...protocol.compression import Codec
 from ...protocol.errors import ErrorCode, RequestRefused
-from ...protocol.records import credible_size, iterate, recompress
+from ...protocol.records import RECORDS_DECODED_MAX, credible_size, iterate, recompress
 from ...storage.config import LONG_MAX, LogConfig
 
 RECORD_ERRORS_MAX = 100
@@ -107,6 +107,11 @@ def _check_times(records: memoryview, header: BatchHeader, config: LogConfig, no
     if config.message_timestamp_before_max_ms == LONG_MAX and header.max_timestamp <= latest:
         return
     earliest = now_ms - config.message_timestamp_before_max_ms
+    if header.record_count > RECORDS_DECODED_MAX:
+        raise _refused(
+            ErrorCode.INVALID_TIMESTAMP,
+            f"the times of {header.record_count} records would have to be checked, {RECORDS_DECODED_MAX} is the most",
+        )
     errors: list[tuple[int, str]] = []
     for index, record in enumerate(iterate(records, inflated_size_max=credible_size(records))):
         if record.timestamp != NO_TIMESTAMP and not earliest <= record.timestamp <= latest:

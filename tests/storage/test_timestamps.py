@@ -108,3 +108,12 @@ def test_a_batch_that_is_packed_absurdly_well_is_found_by_its_header() -> None:
         assert tracemalloc.get_traced_memory()[1] < 3 << 20
     finally:
         tracemalloc.stop()
+
+
+def test_a_batch_of_very_many_records_is_found_by_its_header() -> None:
+    """Nobody who asks for a time makes the broker decode for seconds."""
+    log = a_log(LogConfig())
+    batch = with_header(build_batch([(None, b"", (), 20)]), record_count=200_001, last_offset_delta=200_000)
+    log.append(memoryview(batch), check(batch), now_ms=0)
+    log.write_out()
+    assert log.find_timestamp(15, up_to=200_001) == TimestampOffset(20, 0, 0)

@@ -65,6 +65,15 @@ def test_a_header_that_claims_the_future_for_its_records_is_refused() -> None:
         admit(batch, LogConfig(), now_ms=NOW_MS)
 
 
+def test_the_times_of_so_many_records_are_not_looked_at() -> None:
+    """Or a batch that costs nothing to send would hold up everybody else for many seconds."""
+    batch = memoryview(with_header(at(NOW_MS), record_count=200_001, last_offset_delta=200_000))
+    admit(batch, LogConfig(), now_ms=NOW_MS)
+    with pytest.raises(RequestRefused, match="the times of 200001 records would have to be checked") as refusal:
+        admit(batch, LogConfig(message_timestamp_before_max_ms=DAY_MS), now_ms=NOW_MS)
+    assert refusal.value.code is ErrorCode.INVALID_TIMESTAMP
+
+
 def test_only_so_many_errors_are_told() -> None:
     with pytest.raises(RecordsRefused) as refusal:
         admit(at(*[NOW_MS + DAY_MS] * 500), LogConfig(), now_ms=NOW_MS)
