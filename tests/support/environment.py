@@ -278,9 +278,11 @@ def _without_garbage_collection() -> Iterator[None]:
     # what finalizers do (an async generator's is a task) would then fall into different places of the trace.
     was_enabled = gc.isenabled()
     gc.disable()
+    gc.freeze()  # what other tests have left is not looked through again at the end of each run
     try:
         yield
     finally:
+        gc.unfreeze()
         if was_enabled:
             gc.enable()
 
