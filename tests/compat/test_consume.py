@@ -96,7 +96,8 @@ def test_from_a_time(clients: Clients, case: Case) -> None:
     topic = written(clients, case, records, Writing(codec="gzip", linger_ms=50))
     between = AT_MS + STEP_MS * 90 + 1
     assert_reads(clients, case, of_partition(topic, Start(Origin.TIME, between)), records[91:], first=91)
-    reader = clients.open(case.kind).open_reader(of_partition(topic, Start(Origin.TIME, AT_MS + STEP_MS * COUNT)))
+    later = Start(Origin.TIME, AT_MS + STEP_MS * COUNT, is_the_end=True)
+    reader = clients.open(case.kind).open_reader(of_partition(topic, later))
     write(clients.open(READS_BACK[case.kind]), topic, [Sent(key=b"k", value=b"after")])
     last = reader.read(1)[-1]
     reader.close()

@@ -31,7 +31,6 @@ from confluent_kafka.admin import NewTopic as ConfluentNewTopic
 from .kcat import NO_LZ4
 from .model import (
     FETCH_WAIT_MS,
-    LATEST,
     PATIENCE_S,
     Client,
     ClientFailed,
@@ -211,7 +210,7 @@ class ConfluentClient(Client):
     def open_reader(self, how: Reading) -> ConfluentReader:
         """A consumer."""
         reader = ConfluentReader(self._server, how)
-        if LATEST in how.starts.values():
+        if any(start.is_the_end for start in how.starts.values()):
             # The end is looked up in the background; where it is, the client says by an event.
             assert reader.read_to_the_end() == []
         return reader

@@ -139,7 +139,7 @@ class KcatReader:
         assert self._process.stderr is not None
         self._records = Stream(self._process.stdout)
         self._remarks = Stream(self._process.stderr)
-        if start.origin is Origin.LATEST:
+        if start.is_the_end:
             for _ in how.starts:
                 self._await_the_end()
 

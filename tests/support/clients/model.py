@@ -96,10 +96,12 @@ class Start:
     origin: Origin
     number: int = 0
     """The offset, the time in milliseconds, or how many records before the end."""
+    is_the_end: bool = False
+    """There is nothing from there on yet: a reader is ready when it knows where that is, or it misses what comes."""
 
 
 EARLIEST = Start(Origin.EARLIEST)
-LATEST = Start(Origin.LATEST)
+LATEST = Start(Origin.LATEST, is_the_end=True)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
