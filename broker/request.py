@@ -28,6 +28,8 @@ class Requester(Protocol):
 
     peer: str
     listener: str
+    software: str
+    """What it says it is, and in which version (KIP-511); empty if it has not said."""
 
     @property
     def advertised(self) -> Address:
@@ -65,12 +67,13 @@ class Pending(Generic[R]):
     def __init__(
         self,
         *,
-        holds_connection: bool = False,
+        holds_connection: bool = True,
         on_abandon: Callable[[], None] | None = None,
         on_hurry: Callable[[], None] | None = None,
     ) -> None:
         self.holds_connection = holds_connection
-        """No further request of this connection is read meanwhile: what Kafka does for each request, we for a fetch."""
+        """No further request of this connection is handled meanwhile. Kafka does so for each; here a Produce lets other
+        Produces pass, for their order is settled when they are staged."""
         self._on_abandon = on_abandon
         self._on_hurry = on_hurry
         self._listener: Callable[[R], None] | None = None

@@ -184,14 +184,18 @@ class FrameTooLarge(ProtocolError):
     """A frame that announces more bytes than the receiver takes."""
 
 
-class UnsupportedVersion(ProtocolError):
+class NotServed(ProtocolError):
+    """A request that may well make sense, to somebody else."""
+
+
+class UnsupportedVersion(NotServed):
     """A request for an API that is known, in a version that is not served.
 
     `header` is the request's `wire.RequestHeader`: ApiVersions must be answered nevertheless (KIP-511).
     """
 
-    def __init__(self, api_key: int, version: int, header: object = None) -> None:
-        super().__init__(f"version {version} of API {api_key} is not served")
+    def __init__(self, api_key: int, version: int, header: object = None, *, client_id: str | None = None) -> None:
+        super().__init__(f"version {version} of API {api_key} is not served (client id {client_id!r})")
         self.api_key = api_key
         self.version = version
         self.header = header

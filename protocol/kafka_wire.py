@@ -15,7 +15,7 @@ from functools import cache
 
 from .apis import APIS, DEFINED_BY_NAME, Api, ApiKey
 from .codegen import UNREADABLE, Decode, Encode, decoder, encoder, skip_tags
-from .errors import ErrorCode, MalformedMessage, UnsupportedVersion
+from .errors import ErrorCode, MalformedMessage, NotServed, UnsupportedVersion
 from .primitives import Buffer, read_int32
 from .wire import ELEMENTS_MAX, REQUEST_SIZE_MAX, Request, RequestHeader
 
@@ -24,9 +24,6 @@ _RESPONSE_PREFIX = struct.Struct(">ii")
 _FLEXIBLE_RESPONSE_PREFIX = struct.Struct(">iix")
 _SIZE = struct.Struct(">i")
 _UNSUPPORTED_VERSION = struct.pack(">h", ErrorCode.UNSUPPORTED_VERSION)
-
-_KEYS_WITH_RECORDS = frozenset({int(ApiKey.PRODUCE)})
-"""Requests that bring records, and may be as large as a frame."""
 
 
 class KafkaWire:
@@ -43,12 +40,18 @@ class KafkaWire:
         """For metrics and logs."""
         return "kafka"
 
-    def request_size_max(self, start: bytes) -> int | None:
+    start_size = 2
+
+    def is_produce(self, start: bytes) -> bool:
         """A request begins with its API's key."""
-        return None if int.from_bytes(start[:2], "big") in _KEYS_WITH_RECORDS else REQUEST_SIZE_MAX
+        return int.from_bytes(start[:2], "big") == ApiKey.PRODUCE
+
+    def request_size_max(self, start: bytes) -> int | None:
+        """Only a Produce brings records."""
+        return None if self.is_produce(start) else REQUEST_SIZE_MAX
 
     def decode_request(self, frame: memoryview) -> Request:
-        """Raises `MalformedMessage`, or `UnsupportedVersion` with the header."""
+        """Raises `MalformedMessage`, `NotServed`, or `UnsupportedVersion` with the header."""
         try:
             header, position = _read_request_header(frame, self._apis)
         except UNREADABLE as error:
@@ -150,10 +153,10 @@ def _read_request_header(frame: memoryview, apis: Mapping[int, Api]) -> tuple[Re
         position = end
     api = apis.get(key)
     if api is None:
-        raise MalformedMessage(f"API key {key} is not served (version {version}, client id {client_id!r})")
+        raise NotServed(f"API key {key} is not served (version {version}, client id {client_id!r})")
     header = RequestHeader(api=api, version=version, correlation_id=correlation_id, client_id=client_id)
     if version not in api.versions:
-        raise UnsupportedVersion(key, version, header)
+        raise UnsupportedVersion(key, version, header, client_id=client_id)
     if api.is_flexible(version):
         position = skip_tags(frame, position) if frame[position] else position + 1
     return header, position

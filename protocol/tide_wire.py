@@ -32,7 +32,7 @@ from uuid import UUID
 import msgpack
 
 from .apis import BY_NAME, Api
-from .errors import ErrorCode, MalformedMessage, RequestRefused
+from .errors import ErrorCode, MalformedMessage, NotServed, RequestRefused
 from .fields import Kind, MessageField, fields_of, mould_of
 from .primitives import (
     INT8_MAX,
@@ -50,6 +50,8 @@ from .primitives import (
 from .wire import ELEMENTS_MAX, REQUEST_SIZE_MAX, Request, RequestHeader
 
 PREFACE: Final = b"TIDE\x01"
+PRODUCE_STARTS: Final = (b"\x93\xa7Produce", b"\x94\xa7Produce")
+"""How the header of a Produce begins: an array of three or four, and a str of seven bytes."""
 """The first bytes of a connection: the wire's name and its version. As a frame's length they would be 1.4 GB."""
 
 REQUEST_ARRAY_COUNT_MAX = 1 << 16
@@ -89,6 +91,12 @@ class TideWire:
         """For metrics and logs."""
         return "tide"
 
+    start_size = 4 + len(PRODUCE_STARTS[0])
+
+    def is_produce(self, start: bytes) -> bool:
+        """By the shortest spelling, which is every client's; in any other it merely has to wait its turn."""
+        return start[4:].startswith(PRODUCE_STARTS)
+
     def request_size_max(self, start: bytes) -> int | None:
         """None: what is not records has a length of its own, which is looked at before it is decoded."""
         del start
@@ -107,7 +115,7 @@ class TideWire:
             raise MalformedMessage("a client id is a string")
         api = self._apis.get(name)
         if api is None:
-            raise MalformedMessage(f"API {name[:100]!r} is not served (client id {client_id!r})")
+            raise NotServed(f"API {name[:100]!r} is not served (client id {client_id!r})")
         request = RequestHeader(
             api=api, version=api.versions.max, correlation_id=_correlation_id(correlation_id), client_id=client_id
         )

@@ -18,9 +18,6 @@ from .primitives import Buffer
 REQUEST_SIZE_MAX: Final = 8 << 20
 """Of a request, without the records that it brings. Bytes become objects, which take many times the room."""
 
-REQUEST_START_SIZE: Final = 2
-"""What `Wire.request_size_max` wants to see of a frame."""
-
 ELEMENTS_MAX: Final = 1 << 18
 """Of all arrays of a request together: what a cluster's worth of partitions takes, and not all that memory holds."""
 
@@ -51,6 +48,15 @@ class Wire(Protocol):
     @property
     def name(self) -> str:
         """For metrics and logs."""
+        ...
+
+    @property
+    def start_size(self) -> int:
+        """How many bytes of a frame tell whether it is a Produce; no request is shorter."""
+        ...
+
+    def is_produce(self, start: bytes) -> bool:
+        """Whether a request of this beginning is one."""
         ...
 
     def request_size_max(self, start: bytes) -> int | None:

@@ -21,6 +21,7 @@ from ..services import Services
 
 SOFTWARE = re.compile(r"[a-zA-Z0-9](?:[a-zA-Z0-9\-.]*[a-zA-Z0-9])?", re.ASCII)
 NAMED_SINCE = 3
+SOFTWARE_LENGTH_MAX = 100
 
 
 def api_versions(context: RequestContext, services: Services, request: ApiVersionsRequest) -> ApiVersionsResponse:
@@ -30,6 +31,9 @@ def api_versions(context: RequestContext, services: Services, request: ApiVersio
         SOFTWARE.fullmatch(request.client_software_name) and SOFTWARE.fullmatch(request.client_software_version)
     ):
         return ApiVersionsResponse(error_code=ErrorCode.INVALID_REQUEST)
+    if context.version >= NAMED_SINCE:
+        software = f"{request.client_software_name}/{request.client_software_version}"
+        context.requester.software = software[:SOFTWARE_LENGTH_MAX]
     return ApiVersionsResponse(
         api_keys=SERVED, supported_features=SUPPORTED, finalized_features_epoch=EPOCH, finalized_features=FINALIZED
     )

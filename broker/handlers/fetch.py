@@ -67,7 +67,6 @@ def _park(services: Services, reading: "_Reading", *, missing: int, wait_ms: int
     # What was read is not kept: it is read again when it can be sent [F-6].
     parked = ParkedFetch(reading.leave(), wanted_bytes=missing, answer=answer)
     pending: Pending[FetchResponse] = Pending(
-        holds_connection=True,
         on_abandon=lambda: services.delayed_fetches.forget(parked),
         on_hurry=lambda: services.delayed_fetches.finish(parked),
     )

@@ -81,7 +81,7 @@ class _Answer:
     """A produce request until all of its partitions are settled."""
 
     def __init__(self, context: RequestContext, request: ProduceRequest) -> None:
-        self.pending: Pending[ProduceResponse | NoResponse] = Pending()
+        self.pending: Pending[ProduceResponse | NoResponse] = Pending(holds_connection=False)
         self._context = context
         self._acks = request.acks
         self._topics: list[tuple[TopicProduceData, list[_Outcome]]] = []

@@ -1,10 +1,13 @@
 """Connection: one socket. Frames in, answers out in the order of the requests.
 
+Requests are handled one after the other: each sees what those before it have done, also if they had to wait for the
+disk. Only a Produce may follow on Produces that wait.
+
 Reading: all connections of a loop share one receive buffer; a connection owns one only while a frame is incomplete or
 while it is held. It is *held* (no further frame is taken, the socket is not read) while a request that holds the
 connection waits, while too many answers or too many bytes of them are outstanding, and while the peer does not take
-what was written: backpressure is TCP's. Only under a request that waits by design, a fetch, is the socket read on until
-a next byte comes, or else nobody would notice that the client has gone.
+what was written: backpressure is TCP's. Only while a request waits, such as a fetch, is the socket read on for a
+little more, or else nobody would notice that the client has gone.
 
 What it holds is counted in the budgets of `broker.memory`, which all connections share: a frame that is not whole once
 it is more than a trifle, requests that are not answered, answers that are not taken. Before a frame may grow, memory is
@@ -20,12 +23,12 @@ import asyncio
 import logging
 from typing import Protocol, cast
 
-from ...protocol.errors import FrameTooLarge, ProtocolError
+from ...protocol.errors import FrameTooLarge, NotServed, ProtocolError
 from ...protocol.framing import LENGTH_SIZE, OWN_SIZE_MIN, FrameReader
 from ...protocol.kafka_wire import KafkaWire
 from ...protocol.primitives import Buffer
 from ...protocol.tide_wire import PREFACE, TideWire
-from ...protocol.wire import REQUEST_SIZE_MAX, REQUEST_START_SIZE, Wire
+from ...protocol.wire import REQUEST_SIZE_MAX, Wire
 from ..config import join_address
 from ..errors import message_of
 from ..request import Address
@@ -103,6 +106,7 @@ class Connection(asyncio.BufferedProtocol):
         "last_active",
         "listener",
         "peer",
+        "software",
     )
 
     def __init__(self, *, home: Home, commons: Commons) -> None:
@@ -110,6 +114,7 @@ class Connection(asyncio.BufferedProtocol):
         self.host = "?"
         """The peer's address, as limits count it."""
         self.listener = home.name
+        self.software = ""
         self._home = home
         self._commons = commons
         self._reader = FrameReader(commons.receive_buffer, frame_size_max=commons.config.socket_request_max_bytes)
@@ -183,7 +188,7 @@ class Connection(asyncio.BufferedProtocol):
             reason = self._sending.judge(round_, left, holds_memory=holds_memory)
             if reason:
                 return reason
-        if not self._reading_paused:
+        if not self._reading_paused and not self._unanswered_bytes:
             reason = self._receiving.judge(round_, self._reader.held, holds_memory=holds_memory)
             if reason:
                 return reason
@@ -278,6 +283,10 @@ class Connection(asyncio.BufferedProtocol):
         self._in_turn = True
         try:
             self._take_frames()
+        except NotServed as error:
+            line = "connection closed, what it asks for is not served peer=%s software=%s error=%s"
+            self._commons.log.say(logger, logging.WARNING, line, self.peer, self.software or "?", message_of(error))
+            self.close("not served")
         except ProtocolError as error:
             line = "connection closed, bytes make no sense peer=%s error=%s"
             self._commons.log.say(logger, logging.WARNING, line, self.peer, message_of(error))
@@ -299,8 +308,17 @@ class Connection(asyncio.BufferedProtocol):
             or self._unsent_bytes >= WRITE_BUFFER_HIGH
             # While memory is short, each has one request at a time.
             or (self._backlog > 0 and commons.responses.is_exhausted)
-            or (self._unanswered_bytes > 0 and commons.requests.is_exhausted)
+            or (self._unanswered_bytes > 0 and (commons.requests.is_exhausted or not self._may_pass()))
         )
+
+    def _may_pass(self) -> bool:
+        """Whether the next request may be handled while others wait for their answer: a Produce behind Produces.
+
+        Whatever else is asked shall see what the requests before it have done.
+        """
+        assert self._wire is not None
+        start = self._reader.peek(LENGTH_SIZE + self._wire.start_size)
+        return start is None or self._wire.is_produce(start[LENGTH_SIZE:])
 
     def _take_frames(self) -> None:
         self._starved = True
@@ -331,7 +349,7 @@ class Connection(asyncio.BufferedProtocol):
 
     def _check_claim(self, wire: Wire) -> None:
         """A large frame is under way. Raises FrameTooLarge if it may not be that large, before it is here."""
-        start = self._reader.peek(LENGTH_SIZE + REQUEST_START_SIZE)
+        start = self._reader.peek(LENGTH_SIZE + wire.start_size)
         size_max = wire.request_size_max(start[LENGTH_SIZE:]) if start is not None else None
         if size_max is not None and self._reader.claimed > size_max:
             raise FrameTooLarge(f"a request of {self._reader.claimed} bytes without records, at most {size_max}")
@@ -365,6 +383,9 @@ class Connection(asyncio.BufferedProtocol):
         self._count_answers()
         if exchange is self._holder:
             self._holder = None
+        if self._receiving.since:
+            # What it has sent meanwhile it could not be asked to finish.
+            self._receiving.began(self._loop.time(), self._reader.held)
         self._schedule_turn()
 
     def _send_answers(self) -> None:
@@ -415,8 +436,8 @@ class Connection(asyncio.BufferedProtocol):
             transport.resume_reading()
 
     def _listens(self) -> bool:
-        """Though held: for a first byte behind a request that waits by design, or for the peer's end."""
-        return self._holder is not None and not self._reader.held and not self._close_reason
+        """Though held: for a little more behind a request that waits, or for the peer's end."""
+        return self._unanswered_bytes > 0 and self._reader.wanted <= OWN_SIZE_MIN and not self._close_reason
 
     # What it holds
 

@@ -127,7 +127,7 @@ class Dispatcher:
 
     def _put_off(self, exchange: Exchange, request: object, on_answer: Callable[[Exchange], None]) -> None:
         """Have a fetch wait until there is memory for its answer; its connection is held meanwhile."""
-        waiting: Pending[object] = Pending(holds_connection=True)
+        waiting: Pending[object] = Pending()
 
         def begin() -> None:
             if exchange.pending is not waiting:

@@ -17,6 +17,9 @@ from ...storage.config import LONG_MAX, LogConfig
 RECORD_ERRORS_MAX = 100
 """Told of one batch: who sends a million wrong records knows enough after that many."""
 
+LAST_OFFSET_DELTA, MINUS_ONE = slice(23, 27), b"\xff" * 4
+RECORD_COUNT, NONE_AT_ALL = slice(57, 61), bytes(4)
+
 PRODUCER = "producer"
 """The compression type that keeps what the producer chose."""
 
@@ -62,6 +65,9 @@ def check_produced(records: memoryview, config: LogConfig) -> BatchHeader:
     """
     if len(records) > MAGIC_POSITION and records[MAGIC_POSITION] != batches.MAGIC:
         raise _refused(ErrorCode.INVALID_RECORD, "only record batches of magic 2 are accepted")
+    if bytes(records[LAST_OFFSET_DELTA]) == MINUS_ONE and bytes(records[RECORD_COUNT]) == NONE_AT_ALL:
+        # No header at all to those who read logs; of a producer it is a batch without records, like any other [B-8].
+        raise _refused(ErrorCode.INVALID_RECORD, "a batch without records")
     header = batches.read_header(records)
     if header.size < len(records):
         raise _refused(ErrorCode.INVALID_RECORD, "a partition takes exactly one record batch a request")

@@ -18,7 +18,7 @@ from kio.serial import entity_writer
 
 from support.messages import PROOF, a_header, examples, frame_of, instances, served
 from tidelog.protocol.apis import APIS, Api, ApiKey
-from tidelog.protocol.errors import ErrorCode, MalformedMessage, ProtocolError, UnsupportedVersion
+from tidelog.protocol.errors import ErrorCode, MalformedMessage, NotServed, ProtocolError, UnsupportedVersion
 from tidelog.protocol.fields import Kind, fields_of
 from tidelog.protocol.kafka_wire import KafkaWire
 from tidelog.protocol.messages.api_versions import ApiVersion, ApiVersionsRequest, ApiVersionsResponse
@@ -91,7 +91,7 @@ def test_unknown_tagged_fields_of_headers_are_skipped() -> None:
 
 def test_an_unknown_api_key_is_malformed_and_named() -> None:
     # kafka.md 1b.2
-    with pytest.raises(MalformedMessage, match=r"API key 999 .*'tests'"):
+    with pytest.raises(NotServed, match=r"API key 999 .*'tests'"):
         WIRE.decode_request(a_request(999, 0))
 
 

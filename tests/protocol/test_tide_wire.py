@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from support.messages import PROOF, a_header, examples, frame_of, instances
 from tidelog.protocol.apis import APIS, BY_NAME, Api, ApiKey
-from tidelog.protocol.errors import ErrorCode, MalformedMessage, ProtocolError, RequestRefused
+from tidelog.protocol.errors import ErrorCode, MalformedMessage, NotServed, ProtocolError, RequestRefused
 from tidelog.protocol.messages.create_topics import CreatableTopic, CreateTopicsRequest
 from tidelog.protocol.messages.delete_topics import DeleteTopicsRequest
 from tidelog.protocol.messages.fetch import FetchableTopicResponse, FetchResponse, PartitionData
@@ -231,7 +231,7 @@ def test_a_header_of_another_shape_is_refused(header: object) -> None:
 
 
 def test_an_unknown_api_is_malformed_and_named() -> None:
-    with pytest.raises(MalformedMessage, match=r"'Teleport'.*'me'"):
+    with pytest.raises(NotServed, match=r"'Teleport'.*'me'"):
         WIRE.decode_request(a_frame(["Teleport", 7, {}, "me"]))
 
 

@@ -74,3 +74,14 @@ def test_a_client_may_stay_anonymous(wire: Wire) -> None:
     for api in APIS.values():
         header = dataclasses.replace(a_header(api), client_id=None)
         assert wire.decode_request(frame_of(wire.encode_request(header, api.request()))).header == header
+
+
+@each_wire
+@each_api
+def test_the_start_of_a_request_says_whether_it_is_a_produce(wire: Wire, api: Api) -> None:
+    for client_id in (None, "", "x" * 300):
+        for correlation_id in (0, -1, 1 << 30):
+            header = a_header(api, correlation_id=correlation_id, client_id=client_id)
+            frame = frame_of(wire.encode_request(header, api.request()))
+            assert len(frame) >= wire.start_size
+            assert wire.is_produce(bytes(frame[: wire.start_size])) == (api.name == "Produce")

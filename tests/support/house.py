@@ -30,6 +30,7 @@ class Client:
 
     peer: str = "127.0.0.1:50000"
     listener: str = "127.0.0.1:9092"
+    software: str = ""
     advertised: Address = field(default_factory=lambda: Address("dialled.example", 9092))
     closed_for: list[str] = field(default_factory=list)
 

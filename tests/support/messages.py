@@ -134,10 +134,12 @@ def served() -> list[tuple[Api, int]]:
     return [(api, version) for api in APIS.values() for version in range(api.versions.min, api.versions.max + 1)]
 
 
-def a_header(api: Api, version: int | None = None, *, correlation_id: int = 7) -> RequestHeader:
+def a_header(
+    api: Api, version: int | None = None, *, correlation_id: int = 7, client_id: str | None = "tests"
+) -> RequestHeader:
     """A header for a call of the API, at its newest version unless told."""
     newest = api.versions.max if version is None else version
-    return RequestHeader(api=api, version=newest, correlation_id=correlation_id, client_id="tests")
+    return RequestHeader(api=api, version=newest, correlation_id=correlation_id, client_id=client_id)
 
 
 def frame_of(chunks: list[bytes | bytearray | memoryview]) -> memoryview:

@@ -124,6 +124,7 @@ async def test_a_batch_that_is_cut_short_is_corrupt(house: House, length: int) -
     [
         (a_batch(base_offset=5), ErrorCode.INVALID_RECORD),
         (a_batch(record_count=0), ErrorCode.INVALID_RECORD),
+        (a_batch(record_count=0, last_offset_delta=-1), ErrorCode.INVALID_RECORD),
         (a_batch(record_count=2), ErrorCode.INVALID_RECORD),
         (a_batch(last_offset_delta=3), ErrorCode.INVALID_RECORD),
         (a_batch(attributes=0x20), ErrorCode.INVALID_RECORD),
@@ -132,7 +133,7 @@ async def test_a_batch_that_is_cut_short_is_corrupt(house: House, length: int) -
         (a_batch(attributes=0x10), ErrorCode.TRANSACTIONAL_ID_AUTHORIZATION_FAILED),
         (a_batch(attributes=0x08), ErrorCode.INVALID_TIMESTAMP),
     ],
-    ids=["B-7", "B-8 none", "B-8 count", "B-8 delta", "B-9", "B-10", "no epoch", "B-17", "B-13"],
+    ids=["B-7", "B-8 none", "B-8 nothing", "B-8 count", "B-8 delta", "B-9", "B-10", "no epoch", "B-17", "B-13"],
 )
 async def test_a_header_that_a_client_may_not_send_is_refused(house: House, batch: bytes, code: ErrorCode) -> None:
     assert await code_for(house, batch) is code

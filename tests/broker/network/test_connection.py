@@ -23,7 +23,14 @@ from tidelog.protocol.errors import ErrorCode
 from tidelog.protocol.kafka_wire import KafkaWire
 from tidelog.protocol.messages.api_versions import ApiVersionsRequest, ApiVersionsResponse
 from tidelog.protocol.messages.create_topics import CreatableTopic, CreateTopicsRequest, CreateTopicsResponse
+from tidelog.protocol.messages.delete_topics import DeleteTopicsRequest, DeleteTopicsResponse, DeleteTopicState
 from tidelog.protocol.messages.fetch import FetchPartition, FetchRequest, FetchResponse, FetchTopic
+from tidelog.protocol.messages.list_offsets import (
+    ListOffsetsPartition,
+    ListOffsetsRequest,
+    ListOffsetsResponse,
+    ListOffsetsTopic,
+)
 from tidelog.protocol.messages.metadata import MetadataRequest, MetadataRequestTopic, MetadataResponse
 from tidelog.protocol.messages.produce import PartitionProduceData, ProduceRequest, ProduceResponse, TopicProduceData
 from tidelog.protocol.records import build_batch
@@ -308,6 +315,40 @@ async def test_what_was_asked_before_the_end_of_the_stream_is_answered(house: Ho
         await until(lambda: closed(house) == {"closed by peer": 1})
 
 
+@pytest.mark.parametrize("wire", WIRES)
+async def test_a_request_sees_what_those_before_it_on_its_connection_have_done(house: House, wire: Wire) -> None:
+    """1b.9: Kafka mutes the channel while a request is in work, so whoever does not wait for answers relies on it."""
+    latest = ListOffsetsRequest(
+        replica_id=-1,
+        topics=(ListOffsetsTopic(name="orders", partitions=(ListOffsetsPartition(timestamp=-1),)),),
+    )
+    again = CreateTopicsRequest(topics=(CreatableTopic(name="orders", num_partitions=3, replication_factor=1),))
+    async with a_peer(house, wire) as peer:
+        await peer.send(a_produce(), a_produce(), latest)
+        await peer.send(DeleteTopicsRequest(topics=(DeleteTopicState(name="orders"),)), ORDERS, again, ORDERS)
+        assert [base_offset(await peer.answer()) for _ in range(2)] == [0, 1]
+        listed = await peer.answer()
+        assert isinstance(listed, ListOffsetsResponse)
+        assert listed.topics[0].partitions[0].offset == 2
+        deleted, gone, created, there = [await peer.answer() for _ in range(4)]
+        assert isinstance(deleted, DeleteTopicsResponse)
+        assert isinstance(created, CreateTopicsResponse)
+        assert (deleted.responses[0].error_code, created.topics[0].error_code) == (0, 0)
+        assert isinstance(gone, MetadataResponse)
+        assert gone.topics[0].error_code == ErrorCode.UNKNOWN_TOPIC_OR_PARTITION
+        assert isinstance(there, MetadataResponse)
+        assert len(there.topics[0].partitions) == 3
+
+
+async def test_produces_do_not_wait_for_each_other(house: House) -> None:
+    """I-10: five of an idempotent producer are under way; one commit round serves them all."""
+    async with a_peer(house) as peer:
+        syncs = sum(house.server.metrics.fsync.counts)
+        await peer.send(*(a_produce() for _ in range(50)))
+        assert [base_offset(await peer.answer()) for _ in range(50)] == list(range(50))
+        assert sum(house.server.metrics.fsync.counts) - syncs < 10
+
+
 async def test_half_a_request_at_the_end_of_the_stream_is_dropped(house: House) -> None:
     async with a_peer(house) as peer:
         peer.writer.write(peer.spell(WHO, ORDERS)[:-1])
@@ -422,9 +463,10 @@ async def test_nonsense_ends_its_connection_with_one_line_and_hurts_nobody(
         assert base_offset(await bystander.ask(a_produce())) == 1
         [line] = complaints(caplog)
         assert said in line.getMessage()
+        assert ("software=peer/1 " in line.getMessage()) == ("is not served" in line.getMessage())
         assert bad.address in line.getMessage()
         assert line.exc_info is None
-        assert closed(house) == {"protocol error": 1}
+        assert closed(house) == {"not served" if "is not served" in line.getMessage() else "protocol error": 1}
 
 
 KAFKA_REMAINDER = a_frame(18, 0)

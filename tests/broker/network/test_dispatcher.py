@@ -18,7 +18,13 @@ from tidelog.broker.handlers.table import HANDLERS
 from tidelog.broker.network.dispatcher import Dispatcher, Exchange
 from tidelog.broker.request import NO_RESPONSE, Pending
 from tidelog.protocol.apis import APIS, Api, ApiKey
-from tidelog.protocol.errors import ErrorCode, MalformedMessage, ProtocolError, RequestRefused, UnsupportedVersion
+from tidelog.protocol.errors import (
+    ErrorCode,
+    NotServed,
+    ProtocolError,
+    RequestRefused,
+    UnsupportedVersion,
+)
 from tidelog.protocol.kafka_wire import KafkaWire
 from tidelog.protocol.messages.api_versions import ApiVersionsRequest, ApiVersionsResponse
 from tidelog.protocol.messages.create_topics import CreatableTopic, CreateTopicsRequest
@@ -132,7 +138,7 @@ async def test_any_other_version_that_is_not_served_is_for_the_connection_to_end
 @pytest.mark.parametrize("key", [-1, 4, 11, 68, 32767])
 async def test_a_key_that_is_not_served_is_for_the_connection_to_end(house: House, key: int) -> None:
     """1b.2."""
-    with pytest.raises(MalformedMessage, match=f"key {key} "):
+    with pytest.raises(NotServed, match=f"key {key} "):
         Desk(house).take(memoryview(bytearray(struct.pack(">hhih", key, 0, 77, -1))))
 
 
