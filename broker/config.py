@@ -388,7 +388,7 @@ class BrokerConfig:
         """A copy with what was set at run time, by name; later layers over earlier ones. Raises ConfigError."""
         values: dict[str, object] = {}
         for layer in layers:
-            values |= {name: DYNAMIC[name].parse(raw) for name, raw in layer.items()}
+            values |= {name: DYNAMIC[name].parse(raw, name=name) for name, raw in layer.items()}
         return _with_values(self, values)
 
     def origin(self, name: str) -> Origin:

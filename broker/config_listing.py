@@ -4,8 +4,11 @@ A setting's places, the stronger first: the topic, this broker at run time, all 
 was started with, the default. Kafka calls them synonyms; the first one holds.
 
 Listed is what is true: settings that are built, and of those that are not the ones with a value that says what happens
-anyway, which are read-only. A setting whose mechanism is not built and of which no value would be true (`sasl.*`,
-`ssl.*`, `offsets.*`) is not listed at all: any value would claim that something reads it.
+anyway. A setting whose mechanism is not built and of which no value would be true (`sasl.*`, `ssl.*`, `offsets.*`) is
+not listed at all: any value would claim that something reads it.
+
+Read-only are a broker's settings that hold from its start to its end, and those that are not built. A topic's never
+are, as in Kafka: tools drop a change of one that is, in silence, and whoever wants it shall hear why it cannot be had.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -73,7 +76,7 @@ def topic_entries(layers: Layers, configs: Mapping[str, str]) -> list[ConfigEntr
         )
         for attribute, one in TOPIC_SETTINGS.items()
     ]
-    entries += _unbuilt(TOPIC_NOT_BUILT, configs, ConfigSource.DYNAMIC_TOPIC_CONFIG)
+    entries += _unbuilt(TOPIC_NOT_BUILT, configs, ConfigSource.DYNAMIC_TOPIC_CONFIG, read_only=False)
     return sorted(entries, key=lambda entry: entry.name)
 
 
@@ -94,7 +97,7 @@ def broker_entries(layers: Layers) -> list[ConfigEntry]:
         for name in (one.broker_name, *one.aliases)
     ]
     given = {name: static.origin(name) for name in BROKER_NOT_BUILT if name in static.origins}
-    entries += _unbuilt(BROKER_NOT_BUILT, given, ConfigSource.STATIC_BROKER_CONFIG)
+    entries += _unbuilt(BROKER_NOT_BUILT, given, ConfigSource.STATIC_BROKER_CONFIG, read_only=True)
     return sorted(entries, key=lambda entry: entry.name)
 
 
@@ -131,7 +134,9 @@ def _places(one: Setting, name: str, layers: Layers, static: object) -> Iterator
     yield Synonym(name, one.kind.show(one.default), ConfigSource.DEFAULT_CONFIG)
 
 
-def _unbuilt(table: Mapping[str, NotBuilt], given: Iterable[str], source: ConfigSource) -> Iterator[ConfigEntry]:
+def _unbuilt(
+    table: Mapping[str, NotBuilt], given: Iterable[str], source: ConfigSource, *, read_only: bool
+) -> Iterator[ConfigEntry]:
     """What happens anyway; where somebody asked for just that, it is from there."""
     given = frozenset(given)
     for name, one in table.items():
@@ -140,7 +145,7 @@ def _unbuilt(table: Mapping[str, NotBuilt], given: Iterable[str], source: Config
         default = Synonym(name, one.accepted, ConfigSource.DEFAULT_CONFIG)
         yield ConfigEntry(
             name=name,
-            read_only=True,
+            read_only=read_only,
             value_type=one.value_type,
             text=one.why,
             synonyms=(Synonym(name, one.accepted, source), default) if name in given else (default,),

@@ -383,4 +383,4 @@ def _checked_dynamic(configs: Mapping[str, str]) -> dict[str, str]:
     fixed = sorted(configs.keys() - DYNAMIC.keys())
     if fixed:
         raise ConfigError(f"Cannot update these configs dynamically: Set({', '.join(fixed)})")
-    return {name: DYNAMIC[name].show(raw) for name, raw in configs.items()}
+    return {name: DYNAMIC[name].show(raw, name=name) for name, raw in configs.items()}

@@ -63,9 +63,9 @@ below, and every default of topics; for all brokers (`--entity-default`) or for 
 the topic's own value, the broker's at run time, that of all brokers at run time, what the broker was started with, the
 default. Levels of loggers (`root`, `tidelog` and those below it) can be changed too; they are forgotten at a restart.
 
-Tools list every setting that is built, and of the others those with a value that says what happens anyway; these are
-read-only. A setting whose mechanism is not built and of which no value would be true (`sasl.*`, `offsets.*`) is not
-listed.
+Tools list every setting that is built, and of the others those with a value that says what happens anyway; to set
+another is refused. A setting whose mechanism is not built and of which no value would be true (`sasl.*`, `offsets.*`)
+is not listed.
 """
 
 OF_TOPICS = """## Settings of topics

@@ -48,4 +48,6 @@ async def count_words(client: tidelog.Client) -> Counter[str]:
 
 
 if __name__ == "__main__":
+    if len(sys.argv) != 2:
+        sys.exit("usage: python examples/word_count.py FILE")
     asyncio.run(main(Path(sys.argv[1]).read_text(encoding="utf-8").splitlines()))

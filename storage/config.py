@@ -213,9 +213,9 @@ class Setting:
         fits_int = isinstance(self.limit, Range | GzipLevel) and self.limit.most <= INT_MAX
         return ValueType.INT if kind is ValueType.LONG and fits_int else kind
 
-    def show(self, raw: object) -> str:
-        """A raw value in the form that Kafka's tools print."""
-        return self.kind.show(self.parse(raw))
+    def show(self, raw: object, *, name: str = "") -> str:
+        """A raw value in the form that Kafka's tools print. `name` says how it was written, for the error."""
+        return self.kind.show(self.parse(raw, name=name))
 
     def parse(self, raw: object, *, name: str = "", origin: str = "") -> object:
         """The value meant by a raw one. `name` and `origin` say how and where it was written, for the error."""

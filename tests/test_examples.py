@@ -3,6 +3,7 @@
 import re
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -25,17 +26,15 @@ SHOWN = {
 }
 
 
-def run(broker: BrokerProcess, name: str, *arguments: str) -> list[str]:
-    done = subprocess.run(
+def run(name: str, *arguments: str, environment: Mapping[str, str] | None = None) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
         [sys.executable, str(EXAMPLES / name), *arguments],
         capture_output=True,
         text=True,
         timeout=60,
-        env=broker.environment(),
+        env=environment,
         check=False,
     )
-    assert done.returncode == 0, done.stderr
-    return done.stdout.splitlines()
 
 
 def test_every_example_is_run() -> None:
@@ -46,7 +45,16 @@ def test_every_example_is_run() -> None:
 def test_an_example_shows_what_it_says(broker: BrokerProcess, tmp_path: Path, name: str) -> None:
     lines = tmp_path / "lines"
     lines.write_text("c b a\nc b c\nc b a\n")
-    printed = run(broker, name, *([str(lines)] if name == "word_count.py" else []))
+    arguments = [str(lines)] if name == "word_count.py" else []
+    done = run(name, *arguments, environment=broker.environment())
+    assert done.returncode == 0, done.stderr
+    printed = done.stdout.splitlines()
     assert len(printed) == len(SHOWN[name])
     for line, pattern in zip(printed, SHOWN[name], strict=True):
         assert re.fullmatch(pattern, line), f"{line!r} is not {pattern!r}"
+
+
+@pytest.mark.parametrize("arguments", [(), ("README.md", "CHANGELOG.md")])
+def test_words_are_counted_of_one_file_and_without_it_the_example_says_so(arguments: tuple[str, ...]) -> None:
+    done = run("word_count.py", *arguments)
+    assert (done.returncode, done.stdout, done.stderr) == (1, "", "usage: python examples/word_count.py FILE\n")

@@ -12,6 +12,7 @@ from ...protocol.messages.create_partitions import (
     CreatePartitionsTopicResult,
 )
 from ...protocol.primitives import ZERO_UUID
+from ..each_topic import EachTopic, check_partitions_of_request
 from ..errors import code_of, message_of
 from ..request import Pending, RequestContext
 from ..services import Services
@@ -30,27 +31,40 @@ class _Growth:
     """One request until each of its topics has an outcome."""
 
     def __init__(self, services: Services, request: CreatePartitionsRequest) -> None:
-        self.pending: Pending[CreatePartitionsResponse] = Pending()
         self._services = services
         self._validate_only = request.validate_only
-        self._results: dict[str, CreatePartitionsTopicResult] = {}
         counts = Counter(topic.name for topic in request.topics)
-        self._order = list(counts)
-        self._all_started = False
-        for topic in request.topics:
-            if counts[topic.name] > 1:
-                self._end(topic.name, RequestRefused(ErrorCode.INVALID_REQUEST, "Duplicate topic name."))
-            else:
-                self._start(topic)
-        self._all_started = True
-        self._finish_if_complete()
+        self._results = EachTopic(
+            counts,
+            timeout_ms=request.timeout_ms,
+            failure=_failure,
+            answer=lambda results: CreatePartitionsResponse(results=results),
+        )
+        once = [topic for topic in request.topics if counts[topic.name] == 1]
+        try:
+            check_partitions_of_request(sum(_partitions_asked(topic, services) for topic in once))
+        except RequestRefused as refused:
+            self._results.fail_all(refused)
+            return
+        for name, count in counts.items():
+            if count > 1:
+                self._results.fail(name, RequestRefused(ErrorCode.INVALID_REQUEST, "Duplicate topic name."))
+        for topic in once:
+            self._start(topic)
+
+    @property
+    def pending(self) -> Pending[CreatePartitionsResponse]:
+        """The answer."""
+        return self._results.pending
 
     def _start(self, wanted: CreatePartitionsTopic) -> None:
         topics = self._services.topics
 
         def ended(outcome: Topic | Exception) -> None:
-            self._end(wanted.name, outcome if isinstance(outcome, Exception) else None)
-            self._finish_if_complete()
+            if isinstance(outcome, Exception):
+                self._results.fail(wanted.name, outcome)
+            else:
+                self._results.end(wanted.name, CreatePartitionsTopicResult(name=wanted.name))
 
         try:
             topic = topics.find(wanted.name, ZERO_UUID)
@@ -59,24 +73,18 @@ class _Growth:
                 added = wanted.count - len(topic.partitions)
                 _check_assignments(wanted.assignments, added=added, services=self._services)
         except RequestRefused as refused:
-            self._end(wanted.name, refused)
+            self._results.fail(wanted.name, refused)
             return
         if self._validate_only:
-            self._end(wanted.name, None)
+            self._results.end(wanted.name, CreatePartitionsTopicResult(name=wanted.name))
         else:
             self._services.growth.grow(topic, wanted.count, ended)
 
-    def _end(self, name: str, error: Exception | None) -> None:
-        if error is None:
-            self._results[name] = CreatePartitionsTopicResult(name=name)
-        else:
-            self._results[name] = CreatePartitionsTopicResult(
-                name=name, error_code=code_of(error), error_message=message_of(error)
-            )
 
-    def _finish_if_complete(self) -> None:
-        if self._all_started and len(self._results) == len(self._order):
-            self.pending(CreatePartitionsResponse(results=tuple(self._results[name] for name in self._order)))
+def _partitions_asked(wanted: CreatePartitionsTopic, services: Services) -> int:
+    """How many partitions a topic would get by the request, be they legal or not."""
+    topic = services.topics.by_name(wanted.name)
+    return 0 if topic is None else max(wanted.count - len(topic.partitions), 0)
 
 
 def _check_assignments(assignments: Sequence[CreatePartitionsAssignment], *, added: int, services: Services) -> None:
@@ -89,3 +97,7 @@ def _check_assignments(assignments: Sequence[CreatePartitionsAssignment], *, add
         )
     for assignment in assignments:
         services.cluster.check_replicas(assignment.broker_ids)
+
+
+def _failure(name: str, error: Exception) -> CreatePartitionsTopicResult:
+    return CreatePartitionsTopicResult(name=name, error_code=code_of(error), error_message=message_of(error))

@@ -15,7 +15,7 @@ from ...protocol.messages.create_topics import (
 )
 from ...protocol.primitives import ZERO_UUID
 from ...storage.config import ConfigError, spelled
-from ..config import PARTITIONS_MAX
+from ..each_topic import EachTopic, check_partitions_of_request
 from ..errors import code_of, message_of
 from ..request import Pending, RequestContext
 from ..services import Services
@@ -37,22 +37,32 @@ class _Creation:
     """One request until each of its topics has an outcome."""
 
     def __init__(self, services: Services, request: CreateTopicsRequest) -> None:
-        self._all_started = False
-        self.pending: Pending[CreateTopicsResponse] = Pending()
         self._services = services
         self._validate_only = request.validate_only
-        self._results: dict[str, CreatableTopicResult] = {}
-        self._order = list(dict.fromkeys(topic.name for topic in request.topics))
         counts = Counter(topic.name for topic in request.topics)
-        for topic in request.topics:
-            if counts[topic.name] > 1:
-                refused = RequestRefused(ErrorCode.INVALID_REQUEST, "Duplicate topic name.")
-                self._results[topic.name] = _failure(topic.name, refused)
-        for topic in request.topics:
-            if counts[topic.name] == 1:
-                self._start(topic)
-        self._all_started = True
-        self._finish_if_complete()
+        self._results = EachTopic(
+            counts,
+            timeout_ms=request.timeout_ms,
+            failure=_failure,
+            answer=lambda results: CreateTopicsResponse(topics=results),
+        )
+        once = [topic for topic in request.topics if counts[topic.name] == 1]
+        try:
+            # In Kafka's order: before anything is looked at that a single topic could be refused for.
+            check_partitions_of_request(sum(_partitions_asked(topic, services) for topic in once))
+        except RequestRefused as refused:
+            self._results.fail_all(refused)
+            return
+        for name, count in counts.items():
+            if count > 1:
+                self._results.fail(name, RequestRefused(ErrorCode.INVALID_REQUEST, "Duplicate topic name."))
+        for topic in once:
+            self._start(topic)
+
+    @property
+    def pending(self) -> Pending[CreateTopicsResponse]:
+        """The answer."""
+        return self._results.pending
 
     def _start(self, topic: CreatableTopic) -> None:
         topics = self._services.topics
@@ -62,22 +72,21 @@ class _Creation:
             configs = spelled(_configs_of(topic))
             partitions = _partitions_of(topic, self._services)
             if self._validate_only:
-                self._results[topic.name] = self._result(topic.name, partitions, configs)
+                self._results.end(topic.name, self._result(topic.name, partitions, configs))
                 return
 
             def ended(outcome: Topic | Exception) -> None:
                 if isinstance(outcome, Exception):
-                    self._results[topic.name] = _failure(topic.name, outcome)
+                    self._results.fail(topic.name, outcome)
                 else:
-                    self._results[topic.name] = self._result(topic.name, partitions, configs, topic_id=outcome.topic_id)
-                self._finish_if_complete()
+                    result = self._result(topic.name, partitions, configs, topic_id=outcome.topic_id)
+                    self._results.end(topic.name, result)
 
             topics.create(topic.name, partitions=partitions, configs=configs, waiter=ended)
         except RequestRefused as error:
-            self._results[topic.name] = _failure(topic.name, error)
+            self._results.fail(topic.name, error)
         except ConfigError as error:
-            refused = RequestRefused(ErrorCode.INVALID_CONFIG, str(error))
-            self._results[topic.name] = _failure(topic.name, refused)
+            self._results.fail(topic.name, RequestRefused(ErrorCode.INVALID_CONFIG, str(error)))
 
     def _result(
         self, name: str, partitions: int, configs: Mapping[str, str], *, topic_id: UUID = ZERO_UUID
@@ -96,19 +105,17 @@ class _Creation:
             ),
         )
 
-    def _finish_if_complete(self) -> None:
-        if self._all_started and len(self._results) == len(self._order):
-            self.pending(CreateTopicsResponse(topics=tuple(self._results[name] for name in self._order)))
+
+def _partitions_asked(topic: CreatableTopic, services: Services) -> int:
+    """How many partitions a topic would add to the request, be they legal or not."""
+    if topic.assignments:
+        return len(topic.assignments)
+    return services.config.num_partitions if topic.num_partitions == DEFAULT else max(topic.num_partitions, 0)
 
 
 def _partitions_of(topic: CreatableTopic, services: Services) -> int:
     """How many partitions are meant. Raises RequestRefused in Kafka's words."""
-    partitions = _assigned_partitions(topic, services) if topic.assignments else _counted_partitions(topic, services)
-    if partitions > PARTITIONS_MAX:
-        raise RequestRefused(
-            ErrorCode.INVALID_PARTITIONS, f"Number of partitions must not be larger than {PARTITIONS_MAX}."
-        )
-    return partitions
+    return _assigned_partitions(topic, services) if topic.assignments else _counted_partitions(topic, services)
 
 
 def _counted_partitions(topic: CreatableTopic, services: Services) -> int:

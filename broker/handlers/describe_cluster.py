@@ -6,6 +6,8 @@ from ...protocol.messages.describe_cluster import (
     DescribeClusterRequest,
     DescribeClusterResponse,
 )
+from ...protocol.messages.metadata import OPERATIONS_UNKNOWN
+from ..metadata.cluster import OPERATIONS_ON_CLUSTER
 from ..request import RequestContext
 from ..services import Services
 
@@ -33,5 +35,8 @@ def describe_cluster(
         brokers=tuple(
             DescribeClusterBroker(broker_id=node.node_id, host=node.address.host, port=node.address.port)
             for node in cluster.nodes(context)
+        ),
+        cluster_authorized_operations=(
+            OPERATIONS_ON_CLUSTER if request.include_cluster_authorized_operations else OPERATIONS_UNKNOWN
         ),
     )

@@ -14,6 +14,7 @@ from ...protocol.messages.describe_topic_partitions import (
     DescribeTopicPartitionsResponsePartition,
     DescribeTopicPartitionsResponseTopic,
 )
+from ..metadata.cluster import OPERATIONS_ON_TOPIC
 from ..request import RequestContext
 from ..services import Services
 from ..topics.registry import Topic, check_legal_name
@@ -75,11 +76,15 @@ def _wanted(services: Services, request: DescribeTopicPartitionsRequest) -> Iter
 
 
 def _missing(name: str) -> DescribeTopicPartitionsResponseTopic:
+    code = ErrorCode.UNKNOWN_TOPIC_OR_PARTITION
     try:
         check_legal_name(name)
     except RequestRefused as refused:
-        return DescribeTopicPartitionsResponseTopic(error_code=refused.code, name=name)
-    return DescribeTopicPartitionsResponseTopic(error_code=ErrorCode.UNKNOWN_TOPIC_OR_PARTITION, name=name)
+        code = refused.code
+    # As in Kafka also of a topic that is not there: the rights to a name do not hang on it.
+    return DescribeTopicPartitionsResponseTopic(
+        error_code=code, name=name, topic_authorized_operations=OPERATIONS_ON_TOPIC
+    )
 
 
 def _described(services: Services, topic: Topic, first: int, end: int) -> DescribeTopicPartitionsResponseTopic:
@@ -100,4 +105,5 @@ def _described(services: Services, topic: Topic, first: int, end: int) -> Descri
             )
             for partition in topic.partitions[first:end]
         ),
+        topic_authorized_operations=OPERATIONS_ON_TOPIC,
     )

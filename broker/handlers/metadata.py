@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 from ...protocol.errors import ErrorCode, RequestRefused
 from ...protocol.messages.metadata import (
+    OPERATIONS_UNKNOWN,
     MetadataRequest,
     MetadataRequestTopic,
     MetadataResponse,
@@ -18,6 +19,7 @@ from ...protocol.messages.metadata import (
 )
 from ...protocol.primitives import ZERO_UUID
 from ..errors import code_of
+from ..metadata.cluster import OPERATIONS_ON_CLUSTER, OPERATIONS_ON_TOPIC
 from ..request import Pending, RequestContext
 from ..services import Services
 from ..topics.registry import Topic, check_legal_name
@@ -33,9 +35,11 @@ def metadata(
 ) -> MetadataResponse | Pending[MetadataResponse]:
     """Answer for the topics asked for; a `Pending` while some are being created."""
     if request.topics is None or (context.version < NULL_MEANS_ALL_SINCE and not request.topics):
-        return _response(context, services, [_describe(services, topic) for topic in services.topics])
+        operations = _on_topics(request)
+        described = [_describe(services, topic, operations) for topic in services.topics]
+        return _response(context, services, request, described)
     missing = _to_create(context, services, request)
-    answer = _Answer(context, services, request.topics)
+    answer = _Answer(context, services, request)
     if not missing:
         return answer.response()
     return answer.after_creating(missing)
@@ -52,10 +56,10 @@ def _to_create(context: RequestContext, services: Services, request: MetadataReq
 class _Answer:
     """A request whose topics may still have to be created."""
 
-    def __init__(self, context: RequestContext, services: Services, wanted: Sequence[MetadataRequestTopic]) -> None:
+    def __init__(self, context: RequestContext, services: Services, request: MetadataRequest) -> None:
         self._context = context
         self._services = services
-        self._wanted = wanted
+        self._request = request
         self._errors: dict[str, Exception] = {}
         self._outstanding = 0
 
@@ -89,7 +93,8 @@ class _Answer:
 
     def response(self) -> MetadataResponse:
         """The answer, from what exists now."""
-        return _response(self._context, self._services, [self._topic(wanted) for wanted in self._wanted])
+        topics = [self._topic(wanted) for wanted in self._request.topics or ()]
+        return _response(self._context, self._services, self._request, topics)
 
     def _topic(self, wanted: MetadataRequestTopic) -> MetadataResponseTopic:
         topics = self._services.topics
@@ -97,13 +102,25 @@ class _Answer:
         if self._context.version < BY_ID_SINCE and (wanted.name is None or wanted.topic_id != ZERO_UUID):
             # Not before v12 can a response say that it knows no name.
             return MetadataResponseTopic(error_code=ErrorCode.INVALID_REQUEST, name=name, topic_id=wanted.topic_id)
+        operations = _on_topics(self._request)
         error = self._errors.get(name)
         if error is None:
             try:
-                return _describe(self._services, topics.find(name, wanted.topic_id))
+                return _describe(self._services, topics.find(name, wanted.topic_id), operations)
             except RequestRefused as refused:
                 error = _illegal(wanted) or refused
-        return MetadataResponseTopic(error_code=code_of(error), name=wanted.name, topic_id=wanted.topic_id)
+        return MetadataResponseTopic(
+            error_code=code_of(error),
+            name=wanted.name,
+            topic_id=wanted.topic_id,
+            # As in Kafka also of a topic that is not there, unless not even its name is known.
+            topic_authorized_operations=OPERATIONS_UNKNOWN if wanted.name is None else operations,
+        )
+
+
+def _on_topics(request: MetadataRequest) -> int:
+    """What is told of the rights to a topic: to those who ask, from v8 on."""
+    return OPERATIONS_ON_TOPIC if request.include_topic_authorized_operations else OPERATIONS_UNKNOWN
 
 
 def _illegal(wanted: MetadataRequestTopic) -> RequestRefused | None:
@@ -116,7 +133,7 @@ def _illegal(wanted: MetadataRequestTopic) -> RequestRefused | None:
     return None
 
 
-def _describe(services: Services, topic: Topic) -> MetadataResponseTopic:
+def _describe(services: Services, topic: Topic, operations: int) -> MetadataResponseTopic:
     return MetadataResponseTopic(
         name=topic.name,
         topic_id=topic.topic_id,
@@ -131,10 +148,13 @@ def _describe(services: Services, topic: Topic) -> MetadataResponseTopic:
             )
             for partition in topic.partitions
         ),
+        topic_authorized_operations=operations,
     )
 
 
-def _response(context: RequestContext, services: Services, topics: Sequence[MetadataResponseTopic]) -> MetadataResponse:
+def _response(
+    context: RequestContext, services: Services, request: MetadataRequest, topics: Sequence[MetadataResponseTopic]
+) -> MetadataResponse:
     cluster = services.cluster
     return MetadataResponse(
         error_code=ErrorCode.NONE,
@@ -145,4 +165,7 @@ def _response(context: RequestContext, services: Services, topics: Sequence[Meta
         cluster_id=cluster.cluster_id,
         controller_id=cluster.controller,
         topics=tuple(topics),
+        cluster_authorized_operations=(
+            OPERATIONS_ON_CLUSTER if request.include_cluster_authorized_operations else OPERATIONS_UNKNOWN
+        ),
     )

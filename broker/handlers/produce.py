@@ -5,6 +5,8 @@ id. acks=0 has no answer: on an error the connection is closed, so that the clie
 (KafkaApis.handleProduceRequest). acks=1 is answered when the page cache has the batch, acks=all when the disk has it.
 """
 
+from uuid import UUID
+
 from ...protocol.batch import HEADER_SIZE, TRANSACTIONAL
 from ...protocol.compression import Codec
 from ...protocol.errors import ErrorCode, RequestRefused
@@ -35,37 +37,42 @@ NO_OFFSET = -1
 class _Outcome:
     """What becomes of one partition's batch."""
 
-    __slots__ = ("_answer", "base_offset", "error", "index", "log_append_time_ms", "log_start_offset")
+    __slots__ = ("_answer", "_refusal", "base_offset", "index", "log_append_time_ms", "log_start_offset")
 
     def __init__(self, answer: "_Answer", index: int) -> None:
         self.index = index
         self.base_offset = NO_OFFSET
         self.log_append_time_ms = -1
         self.log_start_offset = -1
-        self.error: Exception | None = None
+        self._refusal: PartitionProduceResponse | None = None
         self._answer = answer
 
     def __call__(self, error: Exception | None) -> None:
-        """The append's waiter."""
-        self.error = error
+        """The append's waiter. The error is not kept: it holds the frames that raised it, and they hold the batch."""
+        if error is not None:
+            self._refusal = _refusal(self.index, error)
         self._answer.settled(error)
 
     def response(self) -> PartitionProduceResponse:
         """As the client hears it."""
-        if self.error is None:
-            return PartitionProduceResponse(
-                index=self.index,
-                base_offset=self.base_offset,
-                log_append_time_ms=self.log_append_time_ms,
-                log_start_offset=self.log_start_offset,
-            )
+        if self._refusal is not None:
+            return self._refusal
         return PartitionProduceResponse(
             index=self.index,
-            error_code=code_of(self.error),
-            base_offset=NO_OFFSET,
-            record_errors=_record_errors(self.error),
-            error_message=message_of(self.error),
+            base_offset=self.base_offset,
+            log_append_time_ms=self.log_append_time_ms,
+            log_start_offset=self.log_start_offset,
         )
+
+
+def _refusal(index: int, error: Exception) -> PartitionProduceResponse:
+    return PartitionProduceResponse(
+        index=index,
+        error_code=code_of(error),
+        base_offset=NO_OFFSET,
+        record_errors=_record_errors(error),
+        error_message=message_of(error),
+    )
 
 
 def _record_errors(error: Exception) -> tuple[BatchIndexAndErrorMessage, ...]:
@@ -78,19 +85,23 @@ def _record_errors(error: Exception) -> tuple[BatchIndexAndErrorMessage, ...]:
 
 
 class _Answer:
-    """A produce request until all of its partitions are settled."""
+    """A produce request until all of its partitions are settled.
+
+    Of the request it keeps the names alone, and nothing once it has answered: else the batches, which may be a hundred
+    mebibytes, would stay until the garbage collector finds the circle of answer and outcomes.
+    """
 
     def __init__(self, context: RequestContext, request: ProduceRequest) -> None:
         self.pending: Pending[ProduceResponse | NoResponse] = Pending(holds_connection=False)
         self._context = context
         self._acks = request.acks
-        self._topics: list[tuple[TopicProduceData, list[_Outcome]]] = []
+        self._topics: list[tuple[str, UUID, list[_Outcome]]] = []
         self._unsettled = 0
 
     def add(self, topic: TopicProduceData) -> list[_Outcome]:
         """The outcomes to come of one topic's partitions."""
         outcomes = [_Outcome(self, partition.index) for partition in topic.partition_data]
-        self._topics.append((topic, outcomes))
+        self._topics.append((topic.name, topic.topic_id, outcomes))
         self._unsettled += len(outcomes)
         return outcomes
 
@@ -100,18 +111,20 @@ class _Answer:
         if self._acks == ACKS_NONE and error is not None:
             self._context.requester.close(f"acks=0 produce failed: {code_of(error).name}")
         if self._unsettled == 0:
-            self.pending(NO_RESPONSE if self._acks == ACKS_NONE else self.response())
+            response = NO_RESPONSE if self._acks == ACKS_NONE else self.response()
+            self._topics.clear()
+            self.pending(response)
 
     def response(self) -> ProduceResponse:
         """The whole answer."""
         return ProduceResponse(
             responses=tuple(
                 TopicProduceResponse(
-                    name=topic.name,
-                    topic_id=topic.topic_id,
+                    name=name,
+                    topic_id=topic_id,
                     partition_responses=tuple(outcome.response() for outcome in outcomes),
                 )
-                for topic, outcomes in self._topics
+                for name, topic_id, outcomes in self._topics
             )
         )
 

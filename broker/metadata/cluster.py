@@ -6,6 +6,14 @@ from dataclasses import dataclass
 from ...protocol.errors import ErrorCode, RequestRefused
 from ..request import Address, RequestContext
 
+OPERATIONS_ON_TOPIC = sum(1 << operation for operation in (3, 4, 5, 6, 7, 8, 10, 11))
+"""What may be done with a topic, as a set of bits: read, write, create, delete, alter, describe, describe its settings,
+alter them. Nobody is forbidden anything here, so that whoever asks for their rights is told all there are [1b.13]."""
+
+OPERATIONS_ON_CLUSTER = sum(1 << operation for operation in (5, 7, 8, 9, 10, 11, 12))
+"""The same of the cluster: create, alter, describe, act as a broker, describe its settings, alter them, write with a
+producer id."""
+
 
 @dataclass(frozen=True, slots=True)
 class Node:

@@ -127,7 +127,7 @@ class Topics:
         if topic_id.int:
             topic = self._by_id.get(topic_id)
             if topic is None:
-                raise RequestRefused(ErrorCode.UNKNOWN_TOPIC_ID, str(topic_id))
+                raise RequestRefused(ErrorCode.UNKNOWN_TOPIC_ID, f"This server does not host this topic ID: {topic_id}")
             if name and name != topic.name:
                 raise RequestRefused(ErrorCode.INCONSISTENT_TOPIC_ID, f"{topic_id} is not the id of {name}")
             return topic

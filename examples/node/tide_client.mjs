@@ -106,8 +106,8 @@ function open (host, port) {
   const waiting = new Map()
   const socket = connect(port, host)
   let [last, received] = [0, Buffer.alloc(0)]
-  const fail = () => waiting.forEach(([, reject]) => reject(new Error('the broker has closed the connection')))
-  socket.on('error', fail).on('close', fail).write('TIDE\x01')
+  let why = new Error('the broker has closed the connection')
+  socket.on('error', error => { why = error }).on('close', () => waiting.forEach(([, reject]) => reject(why))).write('TIDE\x01')
   socket.on('data', bytes => {
     received = Buffer.concat([received, bytes])
     while (received.length >= 4 && received.length >= 4 + received.readUInt32BE(0)) {
@@ -130,7 +130,8 @@ function open (host, port) {
   return { call, close: () => socket.end() }
 }
 
-const [address = '127.0.0.1:9092', topic = 'greetings', ...words] = process.argv.slice(2)
+const [address, topic, ...words] = process.argv.slice(2)
+if (!words.length) { console.error('usage: node tide_client.mjs HOST:PORT TOPIC WORD...'); process.exit(2) }
 const { call, close } = open(...address.split(':'))
 await call('Metadata', { topics: [{ name: topic }] }) // makes the topic, if there is none
 const sent = batch(words.map((word, n) => ({ key: Buffer.from(`word ${n}`), value: Buffer.from(word) })), Date.now())

@@ -99,15 +99,21 @@ def test_a_topic_takes_what_it_does_not_say_from_the_strongest_of_the_brokers_pl
     assert (entry.value, entry.source) == (value, source)
 
 
-def test_a_setting_that_is_not_built_is_listed_with_what_happens_anyway_and_is_read_only() -> None:
+def test_a_setting_that_is_not_built_is_listed_with_what_happens_anyway() -> None:
     entries = by_name(topic_entries(layers(), {"retention.ms": "-1"}))
     assert entries["retention.ms"].synonyms == (
         Synonym("retention.ms", "-1", TOPIC),
         Synonym("retention.ms", "-1", DEFAULT),
     )
-    for name, entry in entries.items():
-        assert entry.read_only == (name in TOPIC_NOT_BUILT)
+    assert {name for name, one in TOPIC_NOT_BUILT.items() if one.accepted is not None} <= entries.keys()
     assert entries["retention.ms"].text == "Retention is not built yet; the value says what happens anyway."
+
+
+def test_of_a_topic_nothing_is_read_only_and_of_a_broker_what_is_not_built() -> None:
+    """Tools drop a change of what is read-only; who wants `retention.ms` shall hear why it cannot be had."""
+    assert not any(entry.read_only for entry in topic_entries(layers(), {"retention.ms": "-1"}))
+    entries = by_name(broker_entries(layers()))
+    assert all(entries[name].read_only for name, one in BROKER_NOT_BUILT.items() if one.accepted is not None)
 
 
 def test_nothing_is_listed_of_which_no_value_would_be_true() -> None:

@@ -115,6 +115,9 @@ def test_configs_are_shown_and_changed(broker: BrokerProcess) -> None:
     assert (name, entry["value"], entry["config_source"]) == ("segment.bytes", "2097152", "DYNAMIC_TOPIC_CONFIG")
     admin(broker, "configs reset -r topic -n orders -c segment.bytes")
     assert admin(broker, "configs describe -r topic -n orders --modified") == {"topic": {"orders": {}}}
+    refusal = admin(broker, "configs alter -r topic -n orders -c retention.ms=5")
+    assert isinstance(refusal, dict), "which the tool does not call a failure"
+    assert "Invalid value 5 for configuration retention.ms: retention is not built yet" in refusal["topic"]["orders"]
     of_broker = admin(broker, "configs describe -r broker -n 1 -c num.partitions")
     assert isinstance(of_broker, dict)
     assert of_broker["broker"]["1"]["num.partitions"]["value"] == "1"

@@ -1,5 +1,6 @@
 """The example client in Node.js: the tide wire from its description, without anything of ours."""
 
+import socket
 import subprocess
 from pathlib import Path
 
@@ -12,9 +13,13 @@ PATIENCE_S = 60.0
 LINES_MAX = 150
 
 
-def run(clients: Clients, topic: str, *words: str) -> "subprocess.CompletedProcess[str]":
-    command = ["node", str(EXAMPLE), clients.broker.server, topic, *words]
+def node(*words: str) -> "subprocess.CompletedProcess[str]":
+    command = ["node", str(EXAMPLE), *words]
     return subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
+
+
+def run(clients: Clients, topic: str, *words: str) -> "subprocess.CompletedProcess[str]":
+    return node(clients.broker.server, topic, *words)
 
 
 def test_it_is_short_and_needs_nothing_but_node() -> None:
@@ -52,6 +57,22 @@ def test_it_goes_on_behind_what_others_have_written(clients: Clients) -> None:
         f"sent 1 records to {topic}[0] at offset 300",
         "read word 0: last at offset 300",
     ]
+
+
+def test_without_something_to_send_it_says_what_it_wants() -> None:
+    for words in ((), ("127.0.0.1:9092",), ("127.0.0.1:9092", "greetings")):
+        done = node(*words)
+        assert (done.returncode, done.stdout) == (2, "")
+        assert done.stderr == "usage: node tide_client.mjs HOST:PORT TOPIC WORD...\n"
+
+
+def test_where_nobody_listens_it_says_so() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))  # and not listening: nobody else gets the port meanwhile
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        done = node(address, "greetings", "hello")
+    assert done.returncode == 1
+    assert f"connect ECONNREFUSED {address}" in done.stderr
 
 
 def test_it_says_why_it_was_refused(clients: Clients) -> None:

@@ -1,10 +1,12 @@
 """CreatePartitions: who may grow, by what, and that a topic answered for has grown [L-17, B-19]."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
+from support.bench import Bench, on_the_bench
 from support.builders import a_batch
 from support.house import House, a_house
 from tidelog.broker.config import PARTITIONS_MAX
@@ -84,13 +86,42 @@ async def test_partitions_outlive_the_broker(tmp_path: Path) -> None:
         (1, "The topic orders currently has 2 partition(s); 1 would not be an increase."),
         (-1, "The topic orders currently has 2 partition(s); -1 would not be an increase."),
         (PARTITIONS_MAX + 1, f"Number of partitions must not be larger than {PARTITIONS_MAX}."),
-        (2**31 - 1, f"Number of partitions must not be larger than {PARTITIONS_MAX}."),
+        (PARTITIONS_MAX + 2, f"Number of partitions must not be larger than {PARTITIONS_MAX}."),
     ],
 )
 async def test_partitions_are_only_ever_added_and_not_without_end(house: House, count: int, said: str) -> None:
     """L-17."""
     result = await refused(house, to("orders", count))
     assert (result.error_code, result.error_message) == (ErrorCode.INVALID_PARTITIONS, said)
+
+
+@pytest.mark.parametrize(
+    "topics",
+    [
+        [to("orders", 2**31 - 1)],
+        [to("orders", 10_003)],
+        [to("orders", 6_002), to("payments", 4_002)],
+        [to("orders", 10_003), to("nowhere", 1), to("payments", 1)],
+    ],
+    ids=["without end", "one", "together", "others"],
+)
+@pytest.mark.parametrize("validate_only", [False, True])
+async def test_a_request_for_too_many_partitions_is_refused_as_a_whole(
+    house: House, topics: list[CreatePartitionsTopic], *, validate_only: bool
+) -> None:
+    """What counts is what would be added."""
+    results = await grown(house, *topics, validate_only=validate_only)
+    assert [result.name for result in results] == [topic.name for topic in topics]
+    for result in results:
+        assert result.error_code == ErrorCode.POLICY_VIOLATION
+        assert result.error_message == "Excessively large number of partitions per request."
+    assert counts(house) == {"orders": 2, "payments": 1}
+
+
+async def test_ten_thousand_partitions_of_a_request_are_not_too_many(house: House) -> None:
+    wanted = (to("orders", 6_002), to("payments", 4_001), to("nowhere", 9_000))
+    results = await grown(house, *wanted, validate_only=True)
+    assert [result.error_code for result in results] == [0, 0, ErrorCode.UNKNOWN_TOPIC_OR_PARTITION]
 
 
 @pytest.mark.parametrize("name", ["nowhere", "", "__cluster_metadata"])
@@ -161,3 +192,51 @@ async def test_of_two_who_ask_for_the_same_at_once_one_is_too_late(house: House)
     assert second.error_message == "Topic already has 4 partition(s)."
     [response] = answers
     assert response.results[0].error_code == ErrorCode.NONE
+
+
+@on_the_bench
+async def test_who_waits_no_longer_is_told_so_and_the_topic_grows_all_the_same(bench: Bench) -> None:
+    house = await bench.serve()
+    await house.create("orders", 2)
+    await house.create("payments")
+    heard: list[tuple[float, list[tuple[str, int]]]] = []
+    asked_at = bench.loop.time()
+
+    def hear(response: object) -> None:
+        assert isinstance(response, CreatePartitionsResponse)
+        results = [(result.name, int(result.error_code)) for result in response.results]
+        heard.append((bench.loop.time() - asked_at, results))
+
+    bench.disk.sync_s = 0.1
+    wishes = (to("orders", 100), to("nowhere", 3), to("payments", 2))
+    pending = house.call(CreatePartitionsRequest(topics=wishes, timeout_ms=2000))
+    assert isinstance(pending, Pending)
+    pending.attach(hear)
+    await asyncio.sleep(2.5)
+    [(after_s, results)] = heard
+    assert after_s == pytest.approx(2, abs=0.5), "a log that is being made is made first"
+    assert results == [
+        ("orders", ErrorCode.REQUEST_TIMED_OUT),
+        ("nowhere", ErrorCode.UNKNOWN_TOPIC_OR_PARTITION),
+        ("payments", ErrorCode.NONE),
+    ]
+    assert counts(house) == {"orders": 2, "payments": 2}
+    await asyncio.sleep(600)
+    assert counts(house) == {"orders": 100, "payments": 2}
+    assert len(heard) == 1
+    await house.server.stop()
+
+
+@pytest.mark.parametrize("timeout_ms", [0, -1])
+def test_who_gives_no_time_is_told_what_became_of_it(timeout_ms: int) -> None:
+    @on_the_bench
+    async def grows(bench: Bench) -> None:
+        house = await bench.serve()
+        await house.create("orders")
+        bench.disk.sync_s = 0.1
+        response = await house.ask(CreatePartitionsRequest(topics=(to("orders", 4),), timeout_ms=timeout_ms))
+        assert isinstance(response, CreatePartitionsResponse)
+        assert (response.results[0].error_code, counts(house)) == (ErrorCode.NONE, {"orders": 4})
+        await house.server.stop()
+
+    grows()

@@ -1,11 +1,13 @@
 """CreateTopics: names, numbers, settings, and that a topic answered for is there [L-16, L-17, 1b.11, B-19]."""
 
+import asyncio
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from uuid import UUID
 
 import pytest
 
+from support.bench import Bench, on_the_bench
 from support.builders import a_batch
 from support.house import House, a_house
 from tidelog.broker.errors import MESSAGE_LENGTH_MAX
@@ -109,14 +111,52 @@ async def test_minus_one_stands_for_the_brokers_defaults(house: House) -> None:
     assert len(topic.partitions) == 3
 
 
-@pytest.mark.parametrize("partitions", [0, -2, 10_001, 2**31 - 1])
+@pytest.mark.parametrize("partitions", [0, -2, -(2**31)])
 async def test_a_topic_has_a_possible_number_of_partitions(house: House, partitions: int) -> None:
     result = await refused(house, a_topic("new", partitions=partitions))
     assert result.error_code == ErrorCode.INVALID_PARTITIONS
-    assert result.error_message in {
-        "Number of partitions was set to an invalid non-positive value.",
-        "Number of partitions must not be larger than 10000.",
-    }
+    assert result.error_message == "Number of partitions was set to an invalid non-positive value."
+
+
+@pytest.mark.parametrize(
+    "topics",
+    [
+        [a_topic("new", partitions=10_001)],
+        [a_topic("new", partitions=2**31 - 1), a_topic("orders", partitions=-5)],
+        [a_topic("a", partitions=5_000), a_topic("b", partitions=5_000), a_topic("c")],
+        [a_topic("a", partitions=9_998), a_topic("b", partitions=-1)],
+        [
+            a_topic("a", partitions=9_999),
+            a_topic("b", partitions=-1, replication_factor=-1, assignments={0: (1,), 1: (1,)}),
+        ],
+        [a_topic("orders", partitions=9_999), a_topic("no way", partitions=2)],
+    ],
+    ids=["one", "overflow", "together", "default", "assigned", "not to be created"],
+)
+@pytest.mark.parametrize("validate_only", [False, True])
+async def test_a_request_for_too_many_partitions_is_refused_as_a_whole(
+    house: House, topics: list[CreatableTopic], *, validate_only: bool
+) -> None:
+    """Kafka's rule comes before every other, and counts what is asked for, be it legal or not."""
+    results = await created(house, *topics, validate_only=validate_only)
+    assert [result.name for result in results] == [topic.name for topic in topics]
+    for result in results:
+        assert result.error_code == ErrorCode.POLICY_VIOLATION
+        assert result.error_message == "Excessively large number of partitions per request."
+        assert (result.num_partitions, result.configs) == (-1, None)
+    assert [topic.name for topic in house.server.topics] == ["orders"]
+
+
+async def test_ten_thousand_partitions_are_not_too_many_and_what_stands_twice_does_not_count(house: House) -> None:
+    twice = a_topic("twice", partitions=9_000)
+    results = await created(
+        house, a_topic("a", partitions=9_997), a_topic("b", partitions=-1), twice, twice, validate_only=True
+    )
+    assert [(result.name, result.error_code) for result in results] == [
+        ("a", ErrorCode.NONE),
+        ("b", ErrorCode.NONE),
+        ("twice", ErrorCode.INVALID_REQUEST),
+    ]
 
 
 @pytest.mark.parametrize("replication_factor", [2, 3, 0, -2])
@@ -147,7 +187,7 @@ async def test_partitions_may_be_assigned_by_hand_to_the_one_node(house: House) 
         ({0: (2,)}, (-1, -1), ErrorCode.INVALID_REPLICA_ASSIGNMENT),
         ({0: (1, 1)}, (-1, -1), ErrorCode.INVALID_REPLICA_ASSIGNMENT),
         ({0: ()}, (-1, -1), ErrorCode.INVALID_REPLICA_ASSIGNMENT),
-        (dict.fromkeys(range(10_001), (1,)), (-1, -1), ErrorCode.INVALID_PARTITIONS),
+        (dict.fromkeys(range(10_001), (1,)), (-1, -1), ErrorCode.POLICY_VIOLATION),
     ],
     ids=["and a number", "and a factor", "gap", "other node", "twice", "nowhere", "too many"],
 )
@@ -248,6 +288,58 @@ async def test_topics_are_answered_each_for_itself_in_the_order_asked(house: Hou
 
 async def test_a_request_for_nothing_is_answered_with_nothing(house: House) -> None:
     assert await created(house) == []
+
+
+# Time
+
+
+@on_the_bench
+async def test_who_waits_no_longer_is_told_so_and_the_topic_is_created_all_the_same(bench: Bench) -> None:
+    house = await bench.serve()
+    heard: list[tuple[float, list[tuple[str, int]]]] = []
+    asked_at = bench.loop.time()
+
+    def hear(response: object) -> None:
+        assert isinstance(response, CreateTopicsResponse)
+        results = [(result.name, int(result.error_code)) for result in response.topics]
+        heard.append((bench.loop.time() - asked_at, results))
+
+    bench.disk.sync_s = 0.1
+    wishes = (a_topic("great", partitions=100), a_topic("no way"), a_topic("small"))
+    pending = house.call(CreateTopicsRequest(topics=wishes, timeout_ms=2000))
+    assert isinstance(pending, Pending)
+    pending.attach(hear)
+    await asyncio.sleep(2.5)
+    [(after_s, results)] = heard
+    assert after_s == pytest.approx(2, abs=0.5), "a log that is being made is made first"
+    assert results == [
+        ("great", ErrorCode.REQUEST_TIMED_OUT),
+        ("no way", ErrorCode.INVALID_TOPIC_EXCEPTION),
+        ("small", ErrorCode.NONE),
+    ]
+    assert house.server.topics.by_name("great") is None
+    [again] = await created(house, a_topic("great"))
+    assert again.error_code == ErrorCode.TOPIC_ALREADY_EXISTS
+    await asyncio.sleep(600)
+    great = house.server.topics.by_name("great")
+    assert great is not None
+    assert len(great.partitions) == 100
+    assert len(heard) == 1
+    await house.server.stop()
+
+
+@pytest.mark.parametrize("timeout_ms", [0, -1])
+def test_who_gives_no_time_is_told_what_became_of_it(timeout_ms: int) -> None:
+    @on_the_bench
+    async def creates(bench: Bench) -> None:
+        house = await bench.serve()
+        bench.disk.sync_s = 0.1
+        response = await house.ask(CreateTopicsRequest(topics=(a_topic("new", partitions=3),), timeout_ms=timeout_ms))
+        assert isinstance(response, CreateTopicsResponse)
+        assert response.topics[0].error_code == ErrorCode.NONE
+        await house.server.stop()
+
+    creates()
 
 
 # Settings

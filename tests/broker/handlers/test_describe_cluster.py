@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from support.house import House, a_house
+from tidelog.broker.metadata.cluster import OPERATIONS_ON_CLUSTER
 from tidelog.broker.request import Address
 from tidelog.protocol.errors import ErrorCode
 from tidelog.protocol.messages.describe_cluster import (
@@ -58,11 +59,12 @@ async def test_the_cluster_keeps_its_id_over_a_restart(tmp_path: Path) -> None:
         assert described(house, DescribeClusterRequest()).cluster_id != ids[0]
 
 
-async def test_operations_are_unknown_even_to_who_asks_for_them(house: House) -> None:
-    """1b.13: nothing is authorised here yet."""
-    for asked in (False, True):
-        response = described(house, DescribeClusterRequest(include_cluster_authorized_operations=asked))
-        assert response.cluster_authorized_operations == OPERATIONS_UNKNOWN
+@pytest.mark.parametrize("version", range(3))
+async def test_who_asks_what_they_may_do_may_do_everything(house: House, version: int) -> None:
+    """1b.13: as Kafka without an authorizer."""
+    for asked, told in ((False, OPERATIONS_UNKNOWN), (True, OPERATIONS_ON_CLUSTER)):
+        response = described(house, DescribeClusterRequest(include_cluster_authorized_operations=asked), version)
+        assert response.cluster_authorized_operations == told
 
 
 @pytest.mark.parametrize(

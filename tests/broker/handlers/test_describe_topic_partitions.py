@@ -9,6 +9,7 @@ import pytest
 from support.bench import Bench, on_the_bench
 from support.house import House, a_house
 from tidelog.broker.handlers.describe_topic_partitions import PARTITIONS_OF_A_PAGE_MAX
+from tidelog.broker.metadata.cluster import OPERATIONS_ON_TOPIC
 from tidelog.protocol.errors import ErrorCode
 from tidelog.protocol.messages.describe_topic_partitions import (
     Cursor,
@@ -60,7 +61,7 @@ async def test_a_topic_is_told_with_its_partitions_and_their_leader(house: House
     known = house.server.topics.by_name("orders")
     assert known is not None
     assert (topic.error_code, topic.topic_id, topic.is_internal) == (ErrorCode.NONE, known.topic_id, False)
-    assert topic.topic_authorized_operations == OPERATIONS_UNKNOWN
+    assert topic.topic_authorized_operations == OPERATIONS_ON_TOPIC
     assert topic.partitions[2] == DescribeTopicPartitionsResponsePartition(
         partition_index=2,
         leader_id=7,
@@ -115,6 +116,7 @@ async def test_topics_that_are_not_there_are_told_so_and_take_no_room(house: Hou
     assert [(topic.name, topic.error_code, topic.topic_id) for topic in last.topics] == [
         ("nowhere", ErrorCode.UNKNOWN_TOPIC_OR_PARTITION, UUID(int=0))
     ]
+    assert [topic.topic_authorized_operations for topic in last.topics] == [OPERATIONS_ON_TOPIC]
     assert last.next_cursor is None
 
 
@@ -133,3 +135,4 @@ async def test_a_cursor_that_cannot_be_is_refused_for_each_topic(house: House, c
         ("orders", ErrorCode.INVALID_REQUEST),
         ("audit", ErrorCode.INVALID_REQUEST),
     ]
+    assert {topic.topic_authorized_operations for topic in response.topics} == {OPERATIONS_UNKNOWN}

@@ -153,6 +153,7 @@ async def test_a_topics_setting_that_would_not_hold_is_refused(
         ("log.dirs", "/x", INVALID_REQUEST, "Cannot update these configs dynamically: Set(log.dirs)"),
         ("log.retention.ms", "-1", INVALID_REQUEST, "Cannot update these configs dynamically: Set(log.retention.ms)"),
         ("max.connections", "x", INVALID_REQUEST, "Invalid value x for configuration max.connections: Expected a"),
+        ("log.segment.bytes", "5", INVALID_REQUEST, "Invalid value 5 for configuration log.segment.bytes: Value must"),
         ("segment.bytes", "1", INVALID_CONFIG, "Unknown broker config name: segment.bytes; did you mean log.segment."),
         ("max.connections", None, INVALID_REQUEST, "Null value not supported for : max.connections"),
     ],

@@ -8,6 +8,7 @@ import pytest
 
 from support.builders import a_batch
 from support.house import House, a_house
+from tidelog.broker.metadata.cluster import OPERATIONS_ON_CLUSTER, OPERATIONS_ON_TOPIC
 from tidelog.broker.request import Address, Pending
 from tidelog.protocol.errors import ErrorCode
 from tidelog.protocol.messages.create_topics import CreatableTopic, CreateTopicsRequest
@@ -102,14 +103,31 @@ async def test_the_brokers_own_log_is_no_topic_of_clients(house: House) -> None:
     assert "__cluster_metadata" not in names(await topics_of(house, MetadataRequest(topics=None)))
 
 
-async def test_operations_are_unknown_even_to_who_asks_for_them(house: House) -> None:
-    """1b.13."""
+@pytest.mark.parametrize("topics", [None, (MetadataRequestTopic(name="orders"), MetadataRequestTopic(name="nowhere"))])
+@pytest.mark.parametrize("cluster", [False, True])
+@pytest.mark.parametrize("topic", [False, True])
+async def test_who_asks_what_they_may_do_may_do_everything(
+    house: House, topics: tuple[MetadataRequestTopic, ...] | None, *, cluster: bool, topic: bool
+) -> None:
+    """1b.13: as Kafka without an authorizer, of a topic that is not there as well; and nothing to who does not ask."""
     request = MetadataRequest(
-        topics=None, include_cluster_authorized_operations=True, include_topic_authorized_operations=True
+        topics=topics,
+        allow_auto_topic_creation=False,
+        include_cluster_authorized_operations=cluster,
+        include_topic_authorized_operations=topic,
     )
     response = await told(house, request, 10)
-    assert response.cluster_authorized_operations == OPERATIONS_UNKNOWN
-    assert {topic.topic_authorized_operations for topic in response.topics} == {OPERATIONS_UNKNOWN}
+    assert response.cluster_authorized_operations == (OPERATIONS_ON_CLUSTER if cluster else OPERATIONS_UNKNOWN)
+    operations = OPERATIONS_ON_TOPIC if topic else OPERATIONS_UNKNOWN
+    assert [one.topic_authorized_operations for one in response.topics] == [operations, operations]
+
+
+async def test_what_may_be_done_is_told_of_a_topic_asked_for_by_id_and_not_of_an_id_that_is_none(house: House) -> None:
+    wanted = [MetadataRequestTopic(name=None, topic_id=one) for one in (id_of(house, "orders"), UUID(int=99))]
+    request = MetadataRequest(topics=tuple(wanted), include_topic_authorized_operations=True)
+    known, unknown = await topics_of(house, request)
+    assert known.topic_authorized_operations == OPERATIONS_ON_TOPIC
+    assert unknown.topic_authorized_operations == OPERATIONS_UNKNOWN
 
 
 # By id

@@ -1,6 +1,9 @@
 """Produce: what is refused and why, what is stamped, when it is answered [B-1…B-10, B-13, B-15, B-18…B-20]."""
 
+import asyncio
+import gc
 import struct
+import weakref
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -300,3 +303,32 @@ async def test_write_caching_answers_and_shows_from_the_page_cache(house: House)
     assert len(answered) == 1
     assert partition.high_watermark == 1
     assert partition.log.recovery_point == 0
+
+
+@pytest.mark.parametrize("acks", [-1, 1, 0])
+@pytest.mark.parametrize("good", [True, False])
+async def test_a_batch_is_let_go_when_it_is_answered(house: House, acks: int, good: bool) -> None:
+    """Q-3: without the garbage collector's help, which may be far away; nobody counts what it has not yet found."""
+    frames = [Frame(a_batch(b"x" * 1000, base_offset=0 if good else 5)) for _ in range(3)]
+    gone = [weakref.ref(frame) for frame in frames]
+    gc.collect()
+    gc.disable()
+    try:
+        while frames:
+            await produce_frame(house, frames.pop(), acks)
+        await asyncio.sleep(0)
+        assert [reference() for reference in gone] == [None] * 3
+    finally:
+        gc.enable()
+
+
+class Frame(bytearray):
+    """What a request lies in; unlike a bytearray, one can see it go."""
+
+    __slots__ = ("__weakref__",)
+
+
+async def produce_frame(house: House, frame: Frame, acks: int) -> None:
+    data = PartitionProduceData(index=0, records=memoryview(frame))
+    topic = TopicProduceData(name="orders", partition_data=(data,))
+    await house.ask(ProduceRequest(acks=acks, timeout_ms=1000, topic_data=(topic,)), version=12)

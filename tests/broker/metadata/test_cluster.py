@@ -3,7 +3,7 @@
 import pytest
 
 from support.house import Client
-from tidelog.broker.metadata.cluster import Cluster, Node
+from tidelog.broker.metadata.cluster import OPERATIONS_ON_CLUSTER, OPERATIONS_ON_TOPIC, Cluster, Node
 from tidelog.broker.request import Address, RequestContext
 from tidelog.protocol.apis import APIS, ApiKey
 from tidelog.protocol.errors import ErrorCode, RequestRefused
@@ -29,6 +29,11 @@ def test_who_asks_is_told_to_dial_what_is_advertised_to_them() -> None:
     cluster = a_cluster()
     for address in (Address("localhost", 9092), Address("kafka.example", 19_092)):
         assert cluster.nodes(asked_over(address)) == [Node(7, address)]
+
+
+def test_what_may_be_done_is_what_kafka_tells_without_an_authorizer() -> None:
+    """1b.13: AclOperation's numbers as bits."""
+    assert (OPERATIONS_ON_TOPIC, OPERATIONS_ON_CLUSTER) == (3576, 8096)
 
 
 def test_replicas_can_be_on_this_node_alone_and_once() -> None:

@@ -152,6 +152,9 @@ async def test_an_id_is_believed_before_a_name_and_both_must_agree(bench: Bench)
         with pytest.raises(RequestRefused) as refused:
             topics.find(name, topic_id)
         assert refused.value.code is code
+    with pytest.raises(RequestRefused) as refused:
+        topics.find("", UUID(int=5))
+    assert refused.value.message == f"This server does not host this topic ID: {UUID(int=5)}"
 
 
 @on_the_bench
