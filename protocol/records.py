@@ -41,6 +41,7 @@ from .primitives import (
     read_unsigned_varint,
     read_unsigned_varlong,
     read_varint,
+    read_varlong,
     write_varint,
     write_varlong,
 )
@@ -279,6 +280,43 @@ def iterate(batch: Buffer, *, inflated_size_max: int = INFLATED_SIZE_MAX) -> Ite
     if header.record_count * RECORD_SIZE_MIN > len(data):
         raise CorruptBatch(f"{header.record_count} records announced in {len(data)} bytes")
     return _decode(data, header)
+
+
+def iterate_times(batch: Buffer, *, inflated_size_max: int = INFLATED_SIZE_MAX) -> Iterator[tuple[int, int]]:
+    """Offset and timestamp of each record of the batch at the beginning of `batch`, and nothing else of it.
+
+    Keys, values and headers are passed over unread: a record may have as many headers as bytes. Raises as `iterate`.
+    """
+    header = read_header(batch)
+    if len(batch) < header.size:
+        raise CorruptBatch(f"the batch takes {header.size} bytes, {len(batch)} are there")
+    with memoryview(batch) as whole, whole[HEADER_SIZE : header.size] as records:
+        data = decompress(header.codec, records, inflated_size_max)
+    if header.record_count * RECORD_SIZE_MIN > len(data):
+        raise CorruptBatch(f"{header.record_count} records announced in {len(data)} bytes")
+    return _decode_times(data, header)
+
+
+def _decode_times(data: bytes, header: BatchHeader) -> Iterator[tuple[int, int]]:
+    position, last_delta, is_stamped = 0, -1, header.is_log_append_time
+    timestamp = header.max_timestamp
+    try:
+        for _ in range(header.record_count):
+            start = position
+            size, position = read_varint(data, position)
+            end = position + size
+            time, position = read_varlong(data, position + 1)
+            delta, position = read_varint(data, position)
+            if not position < end <= len(data) or not last_delta < delta <= header.last_offset_delta:
+                raise CorruptBatch(f"the record at byte {start} has a size or an offset that cannot be")
+            if not is_stamped:
+                timestamp = header.base_timestamp + time
+                if not INT64_MIN <= timestamp <= INT64_MAX:
+                    raise CorruptBatch(f"the record at byte {start} has timestamp {timestamp}")
+            yield header.base_offset + delta, timestamp
+            position, last_delta = end, delta
+    except (IndexError, MalformedMessage):
+        raise CorruptBatch(f"the record at byte {start} cannot be read") from None
 
 
 def recompress(

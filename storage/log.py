@@ -30,6 +30,10 @@ from .timestamps import TimestampOffset, find_max_timestamp, find_timestamp
 
 __all__ = ["Fetched", "Flush", "Log", "Recovered", "TimestampOffset"]
 
+SNAPSHOT_RATIO_MIN: Final = 10
+"""A roll leaves a snapshot of the producers when the log has grown by so many times as much: else small segments and
+many producers would have more of those written than of records."""
+
 PLACES_MAX: Final = 256
 """How many places in the log are remembered: about as many readers are served without a look into an index."""
 
@@ -72,6 +76,8 @@ class Log:
         self._handles = handles
         self._mark = opened.mark
         self._snapshots = opened.snapshots
+        self._snapshot_at = 0
+        """Of what size the log was when the last one was written."""
         self._segments = opened.segments
         self._bases = [segment.base_offset for segment in opened.segments]
         self._active = opened.segments[-1]
@@ -194,10 +200,12 @@ class Log:
         self._bases.append(new.base_offset)
         self._active = new
         self.write_mark()
-        self._write_snapshot()
+        if self.size - self._snapshot_at >= SNAPSHOT_RATIO_MIN * self.producers.snapshot_size_max:
+            self._write_snapshot()
 
     def _write_snapshot(self) -> None:
         self._snapshots.write(self.end_offset, self.producers, mark=self._mark.offset or 0)
+        self._snapshot_at = self.size
 
     # Making durable.
 

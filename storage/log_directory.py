@@ -45,6 +45,7 @@ from .leader_epochs import FILE_NAME as LEADER_EPOCHS
 from .leader_epochs import EpochStart, encode_epochs
 from .log import Log
 from .offset_index import SUFFIX as OFFSET_INDEX_SUFFIX
+from .producer_state import ProducerRoom
 from .recovery import open_log
 from .segment import SUFFIX as LOG_SUFFIX
 from .time_index import SUFFIX as TIME_INDEX_SUFFIX
@@ -94,6 +95,7 @@ class LogDirectory:
         self._disk = disk
         self._lock = lock
         self._handles = Handles(open_segments_max)
+        self._producer_room = ProducerRoom()
 
     @classmethod
     def open(
@@ -216,6 +218,7 @@ class LogDirectory:
 
     def _open_log(self, directory: str, config: LogConfig, *, trusted: bool, now_ms: int) -> Log:
         opened = open_log(self._disk, directory, config=config, handles=self._handles, trusted=trusted, now_ms=now_ms)
+        self._producer_room.adopt(opened.producers)
         return Log(self._disk, directory, opened=opened, config=config, handles=self._handles)
 
 

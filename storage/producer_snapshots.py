@@ -63,9 +63,10 @@ class ProducerSnapshots:
         for offset in reversed([offset for offset in self.offsets if offset > start_offset]):
             try:
                 state = ProducerState.decode(read_file(self._disk, self._path(offset)), now_ms=now_ms)
-            except BadSnapshot as damage:
+            except (BadSnapshot, StorageError) as damage:
                 logger.warning("producer snapshot passed over path=%s because=%s", self._path(offset), damage)
-                self._remove(offset)
+                if isinstance(damage, BadSnapshot):
+                    self._remove(offset)
                 continue
             start_offset = offset
             break

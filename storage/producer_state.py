@@ -26,6 +26,7 @@ import struct
 from collections.abc import Iterator
 from itertools import islice
 from typing import Final, NamedTuple
+from weakref import WeakSet
 
 from crc32c import crc32c
 
@@ -33,8 +34,10 @@ from ..protocol.batch import BatchHeader
 from .errors import OutOfOrderSequence, ProducerFenced
 
 BATCHES_KEPT: Final = 5
-PRODUCERS_MAX: Final = 100_000
-"""In one log. Beyond it the one that has been silent longest is forgotten, or anybody could fill the memory."""
+PRODUCERS_MAX: Final = 250_000
+"""In all logs of a data directory together: a hundred mebibytes. Without a limit anybody could fill the memory."""
+EVICTED_AT_ONCE: Final = 100
+"""The part of them that makes room when there is none: one in so many."""
 SEQUENCE_MAX: Final = (1 << 31) - 1
 SNAPSHOT_VERSION: Final = 1
 NONE: Final = -1
@@ -74,10 +77,39 @@ class BadSnapshot(Exception):
     """Bytes that are no snapshot, or a damaged one."""
 
 
+class ProducerRoom:
+    """How many producers all logs together remember. Beyond the limit those go that the fullest log has longest not
+    heard of: whoever invents producers fills one log, or few, and pays for it there.
+    """
+
+    def __init__(self, limit: int = PRODUCERS_MAX) -> None:
+        self._limit = limit
+        self._states: WeakSet[ProducerState] = WeakSet()
+        self._count = 0
+        """At least as many as there are: who leaves is counted off when it would be too many."""
+
+    def adopt(self, state: "ProducerState") -> None:
+        """A log was opened."""
+        state.room = self
+        self._states.add(state)
+        self.taken(len(state))
+
+    def taken(self, count: int) -> None:
+        """So many are new."""
+        self._count += count
+        if self._count <= self._limit:
+            return
+        self._count = sum(map(len, self._states))
+        if self._count > self._limit:
+            wanted = self._count - self._limit + max(1, self._limit // EVICTED_AT_ONCE)
+            self._count -= max(self._states, key=len).forget_oldest(wanted)
+
+
 class ProducerState:
     """The producers of one log. One owner."""
 
     def __init__(self) -> None:
+        self.room: ProducerRoom | None = None
         self._producers: dict[int, Producer] = {}
         self._before: dict[int, Producer | None] = {}
         """What `update` has replaced since the last `commit`."""
@@ -140,8 +172,8 @@ class ProducerState:
         else:
             batches = (appended,)
         self._producers[producer_id] = Producer(header.producer_epoch, batches, now_ms)
-        if len(self._producers) > PRODUCERS_MAX:
-            self._take(next(iter(self._producers)))
+        if known is None and self.room is not None:
+            self.room.taken(1)
 
     def commit(self) -> None:
         """What was appended is written."""
@@ -162,9 +194,14 @@ class ProducerState:
             if producer.written_ms >= written_before_ms:
                 break
             count += 1
-        for producer_id in list(islice(self._producers, count)):
+        return self.forget_oldest(count)
+
+    def forget_oldest(self, count: int) -> int:
+        """Forget so many of those that have been silent longest; how many that were."""
+        forgotten = list(islice(self._producers, count))
+        for producer_id in forgotten:
             del self._producers[producer_id]
-        return count
+        return len(forgotten)
 
     def _take(self, producer_id: int) -> Producer | None:
         producer = self._producers.pop(producer_id, None)
@@ -172,6 +209,11 @@ class ProducerState:
         return producer
 
     # Snapshots
+
+    @property
+    def snapshot_size_max(self) -> int:
+        """Bytes that a snapshot may take."""
+        return _HEAD.size + _COUNT.size + len(self._producers) * BATCHES_KEPT * _ROW.size
 
     def encode(self) -> bytes:
         """A snapshot's bytes."""

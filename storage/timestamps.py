@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ..protocol.batch import BatchHeader, ProtocolError
-from ..protocol.records import RECORDS_DECODED_MAX, credible_size, iterate
+from ..protocol.records import RECORDS_DECODED_MAX, credible_size, iterate_times
 from .segment import Segment
 from .time_index import NO_TIMESTAMP, NOTHING, TimeEntry
 
@@ -80,9 +80,9 @@ def _in_batch(header: BatchHeader, batch: bytes, timestamp_ms: int, start_offset
     if header.record_count > RECORDS_DECODED_MAX:
         return _whole_batch(header, start_offset)
     try:
-        for record in iterate(batch, inflated_size_max=credible_size(batch)):
-            if record.timestamp >= timestamp_ms and record.offset >= start_offset:
-                return TimestampOffset(record.timestamp, record.offset, header.leader_epoch)
+        for offset, timestamp in iterate_times(batch, inflated_size_max=credible_size(batch)):
+            if timestamp >= timestamp_ms and offset >= start_offset:
+                return TimestampOffset(timestamp, offset, header.leader_epoch)
     except ProtocolError:
         # A producer lied inside a batch whose checksum holds, or packed it absurdly well. Its readers start with the
         # batch and see for themselves.

@@ -5,7 +5,9 @@ timestamp, v8 -4 earliest local, v9 -5 latest tiered, v11 -6 earliest pending up
 two find nothing. The latest offset is the high watermark, never the log's end.
 """
 
+import asyncio
 from collections import Counter
+from itertools import islice
 
 from ...protocol.errors import ErrorCode, RequestRefused
 from ...protocol.messages.list_offsets import (
@@ -18,7 +20,7 @@ from ...protocol.messages.list_offsets import (
 )
 from ...protocol.primitives import ZERO_UUID
 from ..errors import ANSWERABLE, code_of
-from ..request import RequestContext
+from ..request import Pending, RequestContext
 from ..services import Services
 from ..topics.partition import Partition
 
@@ -41,23 +43,66 @@ SINCE = {
 UNKNOWN = -1
 
 
-def list_offsets(context: RequestContext, services: Services, request: ListOffsetsRequest) -> ListOffsetsResponse:
-    """Answer partition by partition."""
-    counts = Counter((topic.name, wanted.partition_index) for topic in request.topics for wanted in topic.partitions)
-    return ListOffsetsResponse(
-        topics=tuple(
-            ListOffsetsTopicResponse(
-                name=topic.name,
-                partitions=tuple(
-                    _refusal(wanted, ErrorCode.INVALID_REQUEST)
-                    if counts[topic.name, wanted.partition_index] > 1
-                    else _answer(context, services, topic, wanted)
-                    for wanted in topic.partitions
-                ),
+def list_offsets(
+    context: RequestContext, services: Services, request: ListOffsetsRequest
+) -> ListOffsetsResponse | Pending[ListOffsetsResponse]:
+    """Answer partition by partition; searches for a time give the loop back in between, each may take a while."""
+    search = _Search(context, services, request)
+    search.go_on()
+    return search.response() if search.is_over else search.later()
+
+
+class _Search:
+    """A request on its way through its partitions."""
+
+    def __init__(self, context: RequestContext, services: Services, request: ListOffsetsRequest) -> None:
+        self._context = context
+        self._services = services
+        self._topics = request.topics
+        self._todo = [(topic, wanted) for topic in request.topics for wanted in topic.partitions]
+        self._counts = Counter((topic.name, wanted.partition_index) for topic, wanted in self._todo)
+        self._found: list[ListOffsetsPartitionResponse] = []
+
+    @property
+    def is_over(self) -> bool:
+        """Every partition has its answer."""
+        return len(self._found) >= len(self._todo)
+
+    def go_on(self) -> None:
+        """Up to and with the next search for a time."""
+        while not self.is_over:
+            topic, wanted = self._todo[len(self._found)]
+            if self._counts[topic.name, wanted.partition_index] > 1:
+                self._found.append(_refusal(wanted, ErrorCode.INVALID_REQUEST))
+                continue
+            self._found.append(_answer(self._context, self._services, topic, wanted))
+            if wanted.timestamp >= 0 or wanted.timestamp == MAX_TIMESTAMP:
+                return
+
+    def later(self) -> Pending[ListOffsetsResponse]:
+        """The rest, a turn of the loop at a time."""
+        loop = asyncio.get_running_loop()
+
+        def turn() -> None:
+            self.go_on()
+            if self.is_over:
+                pending(self.response())
+            else:
+                loop.call_soon(turn)
+
+        pending: Pending[ListOffsetsResponse] = Pending(on_abandon=self._todo.clear)
+        loop.call_soon(turn)
+        return pending
+
+    def response(self) -> ListOffsetsResponse:
+        """The whole answer."""
+        found = iter(self._found)
+        return ListOffsetsResponse(
+            topics=tuple(
+                ListOffsetsTopicResponse(name=topic.name, partitions=tuple(islice(found, len(topic.partitions))))
+                for topic in self._topics
             )
-            for topic in request.topics
         )
-    )
 
 
 def _answer(

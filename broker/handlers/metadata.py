@@ -92,8 +92,8 @@ class _Answer:
             pending(self.response())
 
     def response(self) -> MetadataResponse:
-        """The answer, from what exists now."""
-        topics = [self._topic(wanted) for wanted in self._request.topics or ()]
+        """The answer, from what exists now; of a topic that is named twice once, as in Kafka."""
+        topics = [self._topic(wanted) for wanted in dict.fromkeys(self._request.topics or ())]
         return _response(self._context, self._services, self._request, topics)
 
     def _topic(self, wanted: MetadataRequestTopic) -> MetadataResponseTopic:

@@ -6,14 +6,18 @@ compression. A batch whose header names a greatest timestamp that its records do
 """
 
 from collections.abc import Mapping
+from contextlib import suppress
+from itertools import islice
 
 from ...protocol import batch as batches
 from ...protocol.batch import MAGIC_POSITION, NO_TIMESTAMP, BatchHeader
 from ...protocol.compression import Codec
-from ...protocol.errors import ErrorCode, RequestRefused
-from ...protocol.records import RECORDS_DECODED_MAX, credible_size, iterate, recompress
+from ...protocol.errors import ErrorCode, ProtocolError, RequestRefused
+from ...protocol.records import CREDIBLE_SIZE_MIN, RECORDS_DECODED_MAX, credible_size, iterate_times, recompress
 from ...storage.config import LONG_MAX, LogConfig
 
+RECORDS_TOLD_MAX = 10_000
+"""A batch of more is refused without a look at which of its records were wrong."""
 RECORD_ERRORS_MAX = 100
 """Told of one batch: who sends a million wrong records knows enough after that many."""
 
@@ -109,30 +113,38 @@ def _check_size(size: int, config: LogConfig) -> None:
 
 def _check_times(records: memoryview, header: BatchHeader, config: LogConfig, now_ms: int) -> None:
     """B-12 (KIP-937): each record's time is near enough to ours."""
-    latest = now_ms + config.message_timestamp_after_max_ms
-    if config.message_timestamp_before_max_ms == LONG_MAX and header.max_timestamp <= latest:
-        return
     earliest = now_ms - config.message_timestamp_before_max_ms
-    if header.record_count > RECORDS_DECODED_MAX:
-        raise _refused(
-            ErrorCode.INVALID_TIMESTAMP,
-            f"the times of {header.record_count} records would have to be checked, {RECORDS_DECODED_MAX} is the most",
-        )
-    errors: list[tuple[int, str]] = []
-    for index, record in enumerate(iterate(records, inflated_size_max=credible_size(records))):
-        if record.timestamp != NO_TIMESTAMP and not earliest <= record.timestamp <= latest:
-            errors.append((index, _out_of_range(record.timestamp, index, earliest, latest)))
-            if len(errors) == RECORD_ERRORS_MAX:
-                break
-    if not errors and header.max_timestamp > latest:
-        # None of the records is that late, though the batch says so: believed, it would pin segments for ever.
-        errors = [(0, _out_of_range(header.max_timestamp, 0, earliest, latest))]
+    latest = now_ms + config.message_timestamp_after_max_ms
+    errors: tuple[tuple[int, str], ...] = ()
+    if header.max_timestamp > latest:
+        # Refused in any case; a small batch is looked into to say which records it was.
+        if header.record_count <= RECORDS_TOLD_MAX:
+            with suppress(ProtocolError):
+                errors = _records_outside(records, earliest, latest, inflated_size_max=CREDIBLE_SIZE_MIN)
+        errors = errors or ((0, _out_of_range(header.max_timestamp, 0, earliest, latest)),)
+    elif config.message_timestamp_before_max_ms != LONG_MAX:
+        if header.record_count > RECORDS_DECODED_MAX:
+            raise _refused(
+                ErrorCode.INVALID_TIMESTAMP,
+                f"the times of {header.record_count} records would have to be checked, at most {RECORDS_DECODED_MAX} are",
+            )
+        errors = _records_outside(records, earliest, latest, inflated_size_max=credible_size(records))
     if errors:
         raise RecordsRefused(
-            ErrorCode.INVALID_TIMESTAMP,
-            "One or more records have been rejected due to invalid timestamp",
-            tuple(errors),
+            ErrorCode.INVALID_TIMESTAMP, "One or more records have been rejected due to invalid timestamp", errors
         )
+
+
+def _records_outside(
+    records: memoryview, earliest: int, latest: int, *, inflated_size_max: int
+) -> tuple[tuple[int, str], ...]:
+    """Position and complaint of the first of those whose time is out of range. Raises ProtocolError."""
+    wrong = (
+        (index, _out_of_range(timestamp, index, earliest, latest))
+        for index, timestamp in iterate_times(records, inflated_size_max=inflated_size_max)
+        if timestamp != NO_TIMESTAMP and not earliest <= timestamp <= latest
+    )
+    return tuple(islice(wrong, RECORD_ERRORS_MAX))
 
 
 def _out_of_range(timestamp: int, offset: int, earliest: int, latest: int) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import itertools
 import struct
 from collections.abc import Sequence
@@ -27,6 +28,7 @@ from tidelog.protocol.records import (
     control_batch,
     credible_size,
     iterate,
+    iterate_times,
     read_control,
     recompress,
     record_size_max,
@@ -516,3 +518,20 @@ def test_what_a_batch_may_inflate_to_goes_by_its_size() -> None:
     assert credible_size(bytes(300)) == 1 << 20, "small ones may be packed as well as they like"
     assert credible_size(bytes(200 << 10)) == (200 << 10) * 100
     assert credible_size(bytes(1 << 20)) == 32 << 20
+
+
+@given(ROWS, st.sampled_from(list(Codec)), st.booleans())
+def test_times_are_those_of_the_records(rows: list[Row], codec: Codec, is_stamped: bool) -> None:
+    batch = build_batch(rows, codec=codec, base_offset=77)
+    if is_stamped:
+        stamp_append_time(batch, 0, 5)
+    assert list(iterate_times(batch)) == [(record.offset, record.timestamp) for record in iterate(batch)]
+
+
+@given(st.binary(max_size=80), st.integers(0, 9))
+def test_garbage_has_no_times(data: bytes, count: int) -> None:
+    raw = a_batch()[:HEADER_SIZE] + data
+    batch = with_header(raw, batch_length=len(raw) - 12, record_count=count, last_offset_delta=max(0, count - 1))
+    with contextlib.suppress(CorruptBatch):
+        for _, timestamp in iterate_times(batch):
+            assert -(1 << 63) <= timestamp < 1 << 63

@@ -142,6 +142,17 @@ def test_a_damaged_snapshot_is_passed_over(damage: bytes) -> None:
     assert place.remembered() == list(range(newest - 5, newest))
 
 
+def test_a_snapshot_that_the_disk_does_not_give_is_passed_over() -> None:
+    """It is never the only place of anything; a start must not fail for it."""
+    place = Place()
+    for _ in range(8):
+        place.send()
+    place.stop()
+    place.disk.fail_next("read", path=".snapshot")
+    place.start()
+    assert place.remembered() == [3, 4, 5, 6, 7]
+
+
 def test_a_log_without_snapshots_is_replayed_from_its_start() -> None:
     place = Place()
     while place.log.segment_count < 4:

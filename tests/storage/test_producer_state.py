@@ -11,9 +11,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from support.builders import a_batch
 from tidelog.protocol.batch import BatchHeader, read_header
-from tidelog.storage import producer_state
 from tidelog.storage.errors import OutOfOrderSequence, ProducerFenced
-from tidelog.storage.producer_state import SEQUENCE_MAX, BadSnapshot, ProducerState, following
+from tidelog.storage.producer_state import SEQUENCE_MAX, BadSnapshot, ProducerRoom, ProducerState, following
 
 
 def a_header(
@@ -118,17 +117,32 @@ def test_a_producer_expires_when_it_has_not_written_for_so_long() -> None:
     assert state.get(3) is not None
 
 
-def test_the_producer_silent_longest_is_forgotten_when_there_are_too_many(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(producer_state, "PRODUCERS_MAX", 3)
-    state = ProducerState()
-    for producer_id in (1, 2, 3):
-        append(state, a_header(0, producer_id=producer_id))
-    append(state, a_header(1, producer_id=1))
-    state.commit()
-    append(state, a_header(0, producer_id=4))
-    assert [state.get(number) is not None for number in (1, 2, 3, 4)] == [True, False, True, True]
-    state.rewind()
-    assert [state.get(number) is not None for number in (1, 2, 3, 4)] == [True, True, True, False]
+def test_when_there_are_too_many_the_fullest_log_forgets_those_silent_longest() -> None:
+    room = ProducerRoom(limit=8)
+    modest, greedy = ProducerState(), ProducerState()
+    for state in (modest, greedy):
+        room.adopt(state)
+    append(modest, a_header(0, producer_id=1))
+    for producer_id in range(100, 120):
+        append(greedy, a_header(0, producer_id=producer_id))
+        greedy.commit()
+    assert modest.get(1) is not None
+    assert greedy.get(119) is not None
+    assert greedy.get(100) is None
+    assert len(modest) + len(greedy) <= 8
+
+
+def test_a_log_that_is_closed_gives_its_room_back() -> None:
+    room = ProducerRoom(limit=3)
+    first, second = ProducerState(), ProducerState()
+    room.adopt(first)
+    for producer_id in range(3):
+        append(first, a_header(0, producer_id=producer_id))
+    del first
+    room.adopt(second)
+    for producer_id in range(3):
+        append(second, a_header(0, producer_id=producer_id))
+    assert len(second) == 3
 
 
 # Snapshots

@@ -1,12 +1,15 @@
 """ListOffsets: the offset at a point in time, to the record and never beyond what is visible [L-6, L-1, L-15]."""
 
+import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from support.builders import a_batch
 from support.house import House, a_house
+from tidelog.broker.request import Pending
 from tidelog.broker.topics.partition import Partition
 from tidelog.protocol.compression import Codec
 from tidelog.protocol.errors import ErrorCode
@@ -205,3 +208,29 @@ async def test_an_unknown_topic_is_said_so(house: House, name: str) -> None:
     assert isinstance(response, ListOffsetsResponse)
     [result] = response.topics[0].partitions
     assert result.error_code == ErrorCode.UNKNOWN_TOPIC_OR_PARTITION
+
+
+async def test_each_search_for_a_time_has_a_turn_of_the_loop_to_itself(house: House) -> None:
+    """Each may take a while, and others are served in between."""
+    partitions = tuple(ListOffsetsPartition(partition_index=index, timestamp=T0) for index in range(2))
+    request = ListOffsetsRequest(replica_id=-1, topics=(ListOffsetsTopic(name="orders", partitions=partitions),))
+    pending = house.call(request, 11)
+    assert isinstance(pending, Pending)
+    assert pending.response is None
+    await asyncio.sleep(0)
+    assert isinstance(pending.response, ListOffsetsResponse)
+    assert isinstance(
+        house.call(replace(request, topics=(replace(request.topics[0], partitions=partitions[:1]),)), 11),
+        ListOffsetsResponse,
+    )
+
+
+async def test_a_search_that_nobody_waits_for_ends(house: House) -> None:
+    partitions = tuple(ListOffsetsPartition(partition_index=index % 2, timestamp=T0) for index in (0, 1))
+    request = ListOffsetsRequest(replica_id=-1, topics=(ListOffsetsTopic(name="orders", partitions=partitions),))
+    pending = house.call(request, 11)
+    assert isinstance(pending, Pending)
+    pending.abandon()
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert pending.response is None

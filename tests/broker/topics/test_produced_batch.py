@@ -9,9 +9,10 @@ import pytest
 
 from support.builders import a_batch, values_of, with_header
 from tidelog.broker.topics.produced_batch import RECORD_ERRORS_MAX, RecordsRefused, admit
-from tidelog.protocol.batch import check
+from tidelog.protocol.batch import HEADER_SIZE, LENGTH_END, check
 from tidelog.protocol.compression import Codec
 from tidelog.protocol.errors import DecompressionFailed, ErrorCode, InflatedTooLarge, RequestRefused
+from tidelog.protocol.primitives import write_varint
 from tidelog.storage.config import LogConfig
 
 NOW_MS = 1_750_000_000_000
@@ -72,6 +73,22 @@ def test_the_times_of_so_many_records_are_not_looked_at() -> None:
     with pytest.raises(RequestRefused, match="the times of 200001 records would have to be checked") as refusal:
         admit(batch, LogConfig(message_timestamp_before_max_ms=DAY_MS), now_ms=NOW_MS)
     assert refusal.value.code is ErrorCode.INVALID_TIMESTAMP
+
+
+def test_headers_are_not_read_for_a_time() -> None:
+    """A record may have as many headers as bytes; making them would cost a thousand times as much."""
+    count = 400_000
+    record = b"\x00" + b"\x00\x00" + b"\x01\x01" + write_varint(count) + b"\x00\x01" * count
+    batch = a_batch([b""], base_timestamp=NOW_MS)
+    raw = batch[:HEADER_SIZE] + write_varint(len(record)) + record
+    bomb = with_header(raw, batch_length=len(raw) - LENGTH_END, max_timestamp=NOW_MS + DAY_MS)
+    tracemalloc.start()
+    try:
+        with pytest.raises(RecordsRefused):
+            admit(memoryview(bomb), LogConfig(), now_ms=NOW_MS)
+        assert tracemalloc.get_traced_memory()[1] < 4 << 20
+    finally:
+        tracemalloc.stop()
 
 
 def test_only_so_many_errors_are_told() -> None:
@@ -140,7 +157,7 @@ def test_a_bomb_is_refused_before_it_goes_off(settings: dict[str, str], late_ms:
     assert len(bomb) < 1000
     tracemalloc.start()
     try:
-        with pytest.raises(InflatedTooLarge):
+        with pytest.raises((InflatedTooLarge, RecordsRefused)):
             admit(memoryview(bomb), LogConfig().with_overrides(settings), now_ms=NOW_MS)
         assert tracemalloc.get_traced_memory()[1] < 4 << 20
     finally:
