@@ -298,7 +298,7 @@ def iterate_times(batch: Buffer, *, inflated_size_max: int = INFLATED_SIZE_MAX) 
 
 
 def _decode_times(data: bytes, header: BatchHeader) -> Iterator[tuple[int, int]]:
-    position, last_delta, is_stamped = 0, -1, header.is_log_append_time
+    start, position, last_delta, is_stamped = 0, 0, -1, header.is_log_append_time
     timestamp = header.max_timestamp
     try:
         for _ in range(header.record_count):
