@@ -5,8 +5,9 @@ is answered with REQUEST_TIMED_OUT, and its work goes on to its end, of which th
 """
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Iterable
-from typing import Generic, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 from ..protocol.errors import ErrorCode, RequestRefused
 from .config import PARTITIONS_MAX
@@ -17,6 +18,16 @@ PARTITIONS_OF_A_REQUEST_MAX = 10_000
 
 assert PARTITIONS_OF_A_REQUEST_MAX <= PARTITIONS_MAX, "who may create a topic's partitions at once may have them"
 
+
+class Named(Protocol):
+    """A topic in a request."""
+
+    @property
+    def name(self) -> str:
+        """Its name."""
+
+
+T = TypeVar("T", bound=Named)
 R = TypeVar("R")
 A = TypeVar("A")
 
@@ -47,6 +58,25 @@ class EachTopic(Generic[R, A]):
             self._timer = loop.call_later(timeout_ms / 1000, self._time_is_up, timeout_ms)
         self._finish_if_complete()
 
+    def start(self, topics: Iterable[T], *, partitions: Callable[[T], int], begin: Callable[[T], None]) -> None:
+        """Begin the work on every topic of a request that creates partitions, unless the request asks for too much.
+
+        `partitions` says how many a topic asks for. A topic that stands in the request twice is refused.
+        """
+        counts = Counter(topic.name for topic in topics)
+        once = [topic for topic in topics if counts[topic.name] == 1]
+        if sum(map(partitions, once)) > PARTITIONS_OF_A_REQUEST_MAX:
+            # In Kafka's order: before anything is looked at that a single topic could be refused for.
+            refused = RequestRefused(ErrorCode.POLICY_VIOLATION, "Excessively large number of partitions per request.")
+            for name in self._names:
+                self.fail(name, refused)
+            return
+        for name, count in counts.items():
+            if count > 1:
+                self.fail(name, RequestRefused(ErrorCode.INVALID_REQUEST, "Duplicate topic name."))
+        for topic in once:
+            begin(topic)
+
     def end(self, name: str, result: R) -> None:
         """The one result of a topic. Too late, it is nobody's any more."""
         if self._is_over:
@@ -58,11 +88,6 @@ class EachTopic(Generic[R, A]):
     def fail(self, name: str, error: Exception) -> None:
         """A topic ends with an error."""
         self.end(name, self._failure(name, error))
-
-    def fail_all(self, error: Exception) -> None:
-        """The whole request is refused; nothing of it has ended before."""
-        for name in self._names:
-            self.fail(name, error)
 
     def _time_is_up(self, timeout_ms: int) -> None:
         late = RequestRefused(
@@ -82,9 +107,3 @@ class EachTopic(Generic[R, A]):
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-
-
-def check_partitions_of_request(count: int) -> None:
-    """Whether one request may create so many, of all its topics. Raises RequestRefused in Kafka's words."""
-    if count > PARTITIONS_OF_A_REQUEST_MAX:
-        raise RequestRefused(ErrorCode.POLICY_VIOLATION, "Excessively large number of partitions per request.")

@@ -1,6 +1,5 @@
 """CreatePartitions v0-3 [L-17]: partitions are added, never taken away. v2 flexible; v3 may answer a used-up quota."""
 
-from collections import Counter
 from collections.abc import Sequence
 
 from ...protocol.errors import ErrorCode, RequestRefused
@@ -12,7 +11,7 @@ from ...protocol.messages.create_partitions import (
     CreatePartitionsTopicResult,
 )
 from ...protocol.primitives import ZERO_UUID
-from ..each_topic import EachTopic, check_partitions_of_request
+from ..each_topic import EachTopic
 from ..errors import code_of, message_of
 from ..request import Pending, RequestContext
 from ..services import Services
@@ -33,24 +32,15 @@ class _Growth:
     def __init__(self, services: Services, request: CreatePartitionsRequest) -> None:
         self._services = services
         self._validate_only = request.validate_only
-        counts = Counter(topic.name for topic in request.topics)
         self._results = EachTopic(
-            counts,
+            [topic.name for topic in request.topics],
             timeout_ms=request.timeout_ms,
             failure=_failure,
             answer=lambda results: CreatePartitionsResponse(results=results),
         )
-        once = [topic for topic in request.topics if counts[topic.name] == 1]
-        try:
-            check_partitions_of_request(sum(_partitions_asked(topic, services) for topic in once))
-        except RequestRefused as refused:
-            self._results.fail_all(refused)
-            return
-        for name, count in counts.items():
-            if count > 1:
-                self._results.fail(name, RequestRefused(ErrorCode.INVALID_REQUEST, "Duplicate topic name."))
-        for topic in once:
-            self._start(topic)
+        self._results.start(
+            request.topics, partitions=lambda topic: _partitions_asked(topic, services), begin=self._start
+        )
 
     @property
     def pending(self) -> Pending[CreatePartitionsResponse]:

@@ -1,7 +1,6 @@
 """CreateTopics v0-7 [L-17]: v1 validate only; v4 defaults for -1; v5 flexible, and the settings in the answer; v7
 topic ids."""
 
-from collections import Counter
 from collections.abc import Mapping
 from uuid import UUID
 
@@ -15,7 +14,7 @@ from ...protocol.messages.create_topics import (
 )
 from ...protocol.primitives import ZERO_UUID
 from ...storage.config import ConfigError, spelled
-from ..each_topic import EachTopic, check_partitions_of_request
+from ..each_topic import EachTopic
 from ..errors import code_of, message_of
 from ..request import Pending, RequestContext
 from ..services import Services
@@ -39,25 +38,15 @@ class _Creation:
     def __init__(self, services: Services, request: CreateTopicsRequest) -> None:
         self._services = services
         self._validate_only = request.validate_only
-        counts = Counter(topic.name for topic in request.topics)
         self._results = EachTopic(
-            counts,
+            [topic.name for topic in request.topics],
             timeout_ms=request.timeout_ms,
             failure=_failure,
             answer=lambda results: CreateTopicsResponse(topics=results),
         )
-        once = [topic for topic in request.topics if counts[topic.name] == 1]
-        try:
-            # In Kafka's order: before anything is looked at that a single topic could be refused for.
-            check_partitions_of_request(sum(_partitions_asked(topic, services) for topic in once))
-        except RequestRefused as refused:
-            self._results.fail_all(refused)
-            return
-        for name, count in counts.items():
-            if count > 1:
-                self._results.fail(name, RequestRefused(ErrorCode.INVALID_REQUEST, "Duplicate topic name."))
-        for topic in once:
-            self._start(topic)
+        self._results.start(
+            request.topics, partitions=lambda topic: _partitions_asked(topic, services), begin=self._start
+        )
 
     @property
     def pending(self) -> Pending[CreateTopicsResponse]:

@@ -126,7 +126,7 @@ def _check_times(records: memoryview, header: BatchHeader, config: LogConfig, no
         if header.record_count > RECORDS_DECODED_MAX:
             raise _refused(
                 ErrorCode.INVALID_TIMESTAMP,
-                f"the times of {header.record_count} records would have to be checked, at most {RECORDS_DECODED_MAX} are",
+                f"the times of {header.record_count} records would have to be checked, {RECORDS_DECODED_MAX} at most",
             )
         errors = _records_outside(records, earliest, latest, inflated_size_max=credible_size(records))
     if errors:

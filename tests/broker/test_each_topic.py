@@ -1,12 +1,13 @@
 """EachTopic: one answer, in order, when all is done or the time is up."""
 
 import asyncio
+from dataclasses import dataclass
 
 import pytest
 
 from support.bench import Bench, on_the_bench
 from support.loop import Deadlock, SimLoop
-from tidelog.broker.each_topic import PARTITIONS_OF_A_REQUEST_MAX, EachTopic, check_partitions_of_request
+from tidelog.broker.each_topic import PARTITIONS_OF_A_REQUEST_MAX, EachTopic
 from tidelog.broker.errors import code_of
 from tidelog.protocol.errors import ErrorCode, RequestRefused
 
@@ -56,14 +57,6 @@ async def test_a_request_for_nothing_has_its_answer(bench: Bench) -> None:
 
 
 @on_the_bench
-async def test_a_request_that_is_refused_is_refused_for_each(bench: Bench) -> None:
-    del bench
-    collected = Collected("a", "b", timeout_ms=1000)
-    collected.topics.fail_all(RequestRefused(ErrorCode.POLICY_VIOLATION))
-    assert collected.heard == [(0, (("a", "POLICY_VIOLATION"), ("b", "POLICY_VIOLATION")))]
-
-
-@on_the_bench
 async def test_when_the_time_is_up_what_is_missing_has_timed_out_and_is_not_heard_of_again(bench: Bench) -> None:
     del bench
     collected = Collected("a", "b", "c", timeout_ms=1500)
@@ -109,9 +102,34 @@ def test_no_timer_outlives_its_request() -> None:
     loop.close()
 
 
-def test_one_request_creates_ten_thousand_partitions_and_no_more() -> None:
-    check_partitions_of_request(PARTITIONS_OF_A_REQUEST_MAX)
-    with pytest.raises(RequestRefused) as refused:
-        check_partitions_of_request(PARTITIONS_OF_A_REQUEST_MAX + 1)
-    assert refused.value.code is ErrorCode.POLICY_VIOLATION
-    assert refused.value.message == "Excessively large number of partitions per request."
+@dataclass(frozen=True)
+class Asked:
+    """A topic in a request."""
+
+    name: str
+    partitions: int = 1
+
+
+def begun(collected: "Collected", *topics: Asked) -> list[str]:
+    names: list[str] = []
+    collected.topics.start(topics, partitions=lambda one: one.partitions, begin=lambda one: names.append(one.name))
+    return names
+
+
+@on_the_bench
+async def test_one_request_creates_ten_thousand_partitions_and_no_more(bench: Bench) -> None:
+    del bench
+    half = PARTITIONS_OF_A_REQUEST_MAX // 2
+    assert begun(Collected("a", "b", timeout_ms=0), Asked("a", half), Asked("b", half)) == ["a", "b"]
+    collected = Collected("a", "b", timeout_ms=0)
+    assert begun(collected, Asked("a", half), Asked("b", half + 1)) == []
+    assert collected.heard == [(0, (("a", "POLICY_VIOLATION"), ("b", "POLICY_VIOLATION")))]
+
+
+@on_the_bench
+async def test_a_topic_that_stands_twice_is_refused_and_the_others_are_begun(bench: Bench) -> None:
+    del bench
+    collected = Collected("a", "b", timeout_ms=0)
+    assert begun(collected, Asked("a"), Asked("b"), Asked("a")) == ["b"]
+    collected.end("b")
+    assert collected.heard == [(0, (("a", "INVALID_REQUEST"), ("b", DONE)))]
