@@ -45,6 +45,7 @@ class Code(Enum):
     BAD_RECORD = ("TL-0301", Exit.FAILED, "An input record is not what the options say it is.")
     RECORD_TOO_LARGE = ("TL-0302", Exit.FAILED, "A record is larger than the topic accepts.")
     OFFSET_OUT_OF_RANGE = ("TL-0303", Exit.FAILED, "The log does not hold that offset.")
+    CORRUPT_RECORDS = ("TL-0304", Exit.FAILED, "Records in the log are not what they claim to be.")
 
     BAD_CONFIG = ("TL-0401", Exit.USAGE, "A broker setting is unknown or its value is not acceptable.")
     CANNOT_LISTEN = ("TL-0402", Exit.FAILED, "The broker cannot listen at that address.")

@@ -14,6 +14,7 @@ from contextlib import suppress
 from ..client import (
     Client,
     ConnectionLost,
+    CorruptRecords,
     MessageTooLarge,
     OffsetOutOfRange,
     PartitionNotFound,
@@ -76,6 +77,11 @@ def failure_of(error: TidelogError) -> CommandFailed:
     name = error.code.name if error.code is not None else ""
     if name.endswith(("AUTHORIZATION_FAILED", "AUTHENTICATION_FAILED")):
         return CommandFailed(Code.UNAUTHORISED, str(error))
+    if isinstance(error, CorruptRecords):
+        way_on = (
+            f"-p {error.partition} -o {error.next_offset} goes on behind them" if error.next_offset is not None else ""
+        )
+        return CommandFailed(Code.CORRUPT_RECORDS, str(error), way_on)
     for kind, (code, hint) in CODES.items():
         if isinstance(error, kind):
             return CommandFailed(code, str(error), hint)

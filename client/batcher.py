@@ -11,16 +11,21 @@ Invariants:
   broker knows that many again. The first one of a busy time travels alone, because a broker that knows nothing of a
   producer takes any number. What came back leaves only when all are back, and before anything new: what a batch is told
   while others are ahead of it decides nothing.
+- A broker knows a producer's numbers in a topic, not in another of the same name: once a partition's topic id has
+  changed, what left under the old one comes back, or is settled, before anything leaves under the new one.
 - Numbers are given when a batch first leaves. It gets others only when it is certain that it is not in the log.
 - A batch is encoded once; what is sent again are the same bytes, unless it has got new numbers.
-- `outstanding` holds every batch that is not settled, in the order of opening.
+- `outstanding` holds every batch that is not settled, in the order of opening. A batch whose time is over while it is
+  in flight is settled there and then; what it is answered later is nobody's business.
 """
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterator
+from itertools import takewhile
 from typing import Protocol
+from uuid import UUID
 
 from ..protocol.batch import stamp_producer
 from ..protocol.primitives import Buffer
@@ -73,6 +78,7 @@ class Batch:
         "place",
         "receipts",
         "stamp",
+        "topic_id",
         "was_first",
     )
 
@@ -93,6 +99,8 @@ class Batch:
         """The numbers under which it was sent and, if it is sent again, will be."""
         self.place = 0
         """How many batches of its partition had left before it."""
+        self.topic_id: UUID | None = None
+        """Of the topic to which it last left."""
         self.was_first = False
         """When it last left, no other batch of its partition was away or to be sent again before it."""
         self.may_be_stored = False
@@ -166,7 +174,7 @@ def _spent(_key: bytes | None, _value: bytes | None, _headers: Headers, _timesta
 class _Queue:
     """The batches of one partition."""
 
-    __slots__ = ("batches", "in_flight", "is_known", "numbered", "retry_at")
+    __slots__ = ("batches", "in_flight", "is_known", "numbered", "retry_at", "topic_id")
 
     def __init__(self) -> None:
         self.batches: deque[Batch] = deque()
@@ -177,6 +185,8 @@ class _Queue:
         """How many batches have got numbers."""
         self.is_known = False
         """The broker has acknowledged a batch in this busy time: it knows the producer's numbers."""
+        self.topic_id: UUID | None = None
+        """Of the topic to which batches leave."""
         self.retry_at = 0.0
 
 
@@ -236,12 +246,20 @@ class Batcher:
     def next_event(self, now: float) -> float | None:
         """The next moment after `now` at which a batch is due or overdue, if nothing happens until then."""
         moments = [moment for queue in self._eligible.values() if (moment := self._ready_at(queue)) > now]
-        for batch in self.outstanding:
-            if batch not in self._queues[batch.name].in_flight:
-                if batch.deadline > now:
-                    moments.append(batch.deadline)
-                break
+        oldest = next(iter(self.outstanding), None)
+        if oldest is not None and oldest.deadline > now:
+            moments.append(oldest.deadline)
         return min(moments, default=None)
+
+    def may_go_to(self, batch: Batch, topic_id: UUID) -> bool:
+        """A batch that is ready may leave to the topic of this id; false if others are still away to one before it."""
+        queue = self._queues[batch.name]
+        if queue.topic_id != topic_id:
+            # The new topic's log knows no numbers and takes any: whoever came first would be the first.
+            queue.topic_id = topic_id
+            queue.is_known = False
+            self._changed(batch.name, queue)
+        return batch.name in self._eligible
 
     def take(self, batch: Batch) -> Buffer:
         """The batch leaves: its bytes."""
@@ -251,6 +269,7 @@ class Batcher:
         first = queue.batches.popleft()
         assert first is batch, "batches leave in order"
         batch.was_first = not queue.in_flight
+        batch.topic_id = queue.topic_id
         queue.in_flight[batch] = None
         queue.retry_at = 0.0
         batch.is_open = False
@@ -312,7 +331,7 @@ class Batcher:
             queue.retry_at = 0.0
         batch.is_open = False
         if is_delivered:
-            queue.is_known = batch.stamp is not None
+            queue.is_known = batch.stamp is not None and batch.topic_id == queue.topic_id
         elif batch.stamp is not None and not queue.in_flight and not (queue.batches and queue.batches[0].stamp):
             # Whether its numbers were used nobody knows. Those behind it that were numbered would find out; there are
             # none, and the next ones need not.
@@ -322,14 +341,8 @@ class Batcher:
         self._changed(batch.name, queue)
 
     def expired(self, now: float) -> list[Batch]:
-        """Batches past their deadline that are not in flight. What is in flight is decided by its answer."""
-        late: list[Batch] = []
-        for batch in self.outstanding:
-            if batch.deadline > now:
-                break
-            if batch not in self._queues[batch.name].in_flight:
-                late.append(batch)
-        return late
+        """Batches past their deadline, in flight or not."""
+        return list(takewhile(lambda batch: batch.deadline <= now, self.outstanding))
 
     def hurry(self) -> int:
         """Nothing that is here now lingers any more; returns a mark for `settled_through`."""

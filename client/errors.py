@@ -86,7 +86,17 @@ class OffsetOutOfRange(NotRetriable):
 
 
 class CorruptRecords(NotRetriable):
-    """Bytes from the broker are not what they claim to be."""
+    """Bytes from the broker are not what they claim to be: a reader stops before them, and each time it is read again.
+
+    `Reader.seek(error.partition, error.next_offset)` leaves them out.
+    """
+
+    topic: str
+    partition: int
+    offset: int
+    """Where the reader stands."""
+    next_offset: int | None
+    """Behind the batch that cannot be read; None if not even that can be told."""
 
 
 class Refused(NotRetriable):

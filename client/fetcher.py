@@ -206,7 +206,8 @@ class Fetcher:
             for position, header in walk(records):
                 size, next_offset = position + header.size, header.next_offset
         except ProtocolError as error:
-            raise self._corrupt(cursor, cursor.fetch_offset, error) from error
+            if not size:  # what stands before it is good, and is read first; then this is where the next fetch begins
+                raise self._corrupt(cursor, cursor.fetch_offset, error) from error
         if next_offset <= cursor.fetch_offset:
             raise self._corrupt(cursor, cursor.fetch_offset, "the broker's answer does not reach this offset")
         cursor.fetch_offset = next_offset
@@ -225,12 +226,14 @@ class Fetcher:
         try:
             header = check(held.data, held.at) if self._config.check_crcs else read_header(held.data, held.at)
             batch = held.data[held.at : held.at + header.size]
-            held.at += header.size
             records = (
                 [] if header.is_control else [make(Record, (topic, partition, *record)) for record in iterate(batch)]
             )
         except ProtocolError as error:
-            raise self._corrupt(cursor, cursor.position, error) from error
+            # It stays held: reading on without a word would leave its records out.
+            next_offset = read_header(held.data, held.at).next_offset
+            raise self._corrupt(cursor, cursor.position, error, next_offset) from error
+        held.at += header.size
         # A batch is given whole even if only its tail was asked for, and it may reach beyond the end (L-5).
         if records and records[0].offset < cursor.position:
             records = [record for record in records if record.offset >= cursor.position]
@@ -239,5 +242,11 @@ class Fetcher:
         cursor.position = max(cursor.position, header.next_offset)
         return records
 
-    def _corrupt(self, cursor: Cursor, offset: int, reason: object) -> CorruptRecords:
-        return CorruptRecords(f"{self.topic}[{cursor.partition}] at offset {offset}: {reason}")
+    def _corrupt(self, cursor: Cursor, offset: int, reason: object, next_offset: int | None = None) -> CorruptRecords:
+        if next_offset is not None and next_offset <= offset:
+            next_offset = None  # the header lies, too
+        way_on = "" if next_offset is None else f"; to leave the batch out, seek to offset {next_offset}"
+        error = CorruptRecords(f"{self.topic}[{cursor.partition}] at offset {offset}: {reason}{way_on}")
+        error.topic, error.partition = self.topic, cursor.partition
+        error.offset, error.next_offset = offset, next_offset
+        return error

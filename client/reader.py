@@ -6,7 +6,8 @@ is left in the middle of an `async for` closes its connections and goes on where
 
 What may pass (a lost connection, a leader that moves) is tried again until it has lasted as long as the client's
 `timeout`, then raised; the reader still knows where it is. A position that the log does not hold (any more) raises
-OffsetOutOfRange unless `on_out_of_range` says where to go on; `seek` helps, too.
+OffsetOutOfRange unless `on_out_of_range` says where to go on; `seek` helps, too. A batch that cannot be read raises
+CorruptRecords, again and again until a `seek` leaves it out: nothing is skipped without a word.
 """
 
 from __future__ import annotations

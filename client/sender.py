@@ -6,9 +6,12 @@ that a broker leads share a request, and a few requests to one broker may be und
 anything here but metadata.
 
 A batch that fails for a reason that may pass goes back to the front of its queue and waits, twice as long each time,
-until its delivery timeout; nothing of its partition leaves before it. An idempotent producer's batches have numbers by
-which the broker knows what it has already, so that one that is sent again, because a connection broke before the
-answer came, is there once. The others' are sent at least once.
+until its delivery timeout; nothing of its partition leaves before it. One whose time is over while it is in flight is
+given up, too, and its answer is not listened to any more; the request keeps the time that every request has, because
+one that is not answered in its time costs the connection, which others share.
+
+An idempotent producer's batches have numbers by which the broker knows what it has already, so that one that is sent
+again, because a connection broke before the answer came, is there once. The others' are sent at least once.
 """
 
 from __future__ import annotations
@@ -201,11 +204,14 @@ class Sender:
         try:
             self._pump()
         except BaseException as error:
-            # The root of all sending: were a mistake of ours let go here, every producer would wait for ever.
-            self.failure = error
-            self._closed = True
-            self._give_up_all(Refused(f"the producer failed: {error!r}"))
+            self._break_down(error)
             raise
+
+    def _break_down(self, error: BaseException) -> None:
+        """A mistake of ours, at a root of all sending: were it let go, whoever waits would wait for ever."""
+        self.failure = error
+        self._closed = True
+        self._give_up_all(Refused(f"the producer failed: {error!r}"))
 
     def _pump(self) -> None:
         now = self._loop.time()
@@ -225,7 +231,7 @@ class Sender:
             if leader is None:
                 batch.last_error = Unavailable(f"{_named(batch)} has no leader", code=ErrorCode.LEADER_NOT_AVAILABLE)
                 self._refresh(batch.name[0], now)
-            else:
+            elif self._batcher.may_go_to(batch, self._topic_id(batch.name[0])):
                 by_leader.setdefault(leader, []).append(batch)
         has_sent = False
         for leader, batches in by_leader.items():
@@ -277,13 +283,12 @@ class Sender:
         return first > 0
 
     def _send(self, connection: Connection, batches: Sequence[Batch]) -> None:
-        now = self._loop.time()
         by_topic: dict[str, list[PartitionProduceData]] = {}
         for batch in batches:
             topic, index = batch.name
             records: Buffer = self._batcher.take(batch)
             by_topic.setdefault(topic, []).append(PartitionProduceData(index=index, records=records))
-        timeout = min(self._cluster.config.timeout, max(batch.deadline for batch in batches) - now)
+        timeout = min(self._cluster.config.timeout, self._config.delivery_timeout)
         request = ProduceRequest(
             acks=self._config.acks,
             timeout_ms=max(1, int(timeout * 1000)),
@@ -320,6 +325,14 @@ class Sender:
         self._requests[leader] -= 1
         if self._closed:
             return
+        try:
+            self._settle([batch for batch in batches if batch in self._batcher.outstanding], answer)
+        except BaseException as error:
+            self._break_down(error)
+            raise
+        self.kick()
+
+    def _settle(self, batches: Sequence[Batch], answer: asyncio.Future[object]) -> None:
         error = answer.exception()
         if isinstance(error, TidelogError):
             for batch in batches:
@@ -328,7 +341,6 @@ class Sender:
             response = answer.result()
             assert isinstance(response, ProduceResponse)
             self._read_answers(batches, response)
-        self.kick()
 
     def _read_answers(self, batches: Sequence[Batch], response: ProduceResponse) -> None:
         answers: dict[Name, PartitionProduceResponse] = {
@@ -392,13 +404,17 @@ class Sender:
     def _deliver(self, batch: Batch, base_offset: int, append_time_ms: int) -> None:
         self._refreshes.pop(batch.name[0], None)
         self._batcher.settle(batch, is_delivered=True)
-        batch.deliver(base_offset, append_time_ms)
-        self._settled(batch)
+        try:
+            batch.deliver(base_offset, append_time_ms)
+        finally:
+            self._settled(batch)
 
     def _give_up(self, batch: Batch, error: TidelogError) -> None:
         self._batcher.settle(batch)
-        batch.fail(error)
-        self._settled(batch)
+        try:
+            batch.fail(error)
+        finally:
+            self._settled(batch)
 
     def _give_up_all(self, error: TidelogError) -> None:
         for batch in list(self._batcher.outstanding):
@@ -406,6 +422,8 @@ class Sender:
 
     def _overdue(self, batch: Batch) -> TidelogError:
         problem = batch.last_error
+        if problem is None and batch.attempts:
+            problem = TimedOut("the broker has not answered")
         leader = self._cluster.leader(*batch.name)
         if leader is not None and self._lane.connection(leader) is None:
             problem = self._cluster.health(leader).problem or problem

@@ -181,10 +181,14 @@ class ProducerState:
 
     def rewind(self) -> None:
         """What was appended since the last `commit` could not be written."""
+        restored = False
         for producer_id, producer in self._before.items():
             self._producers.pop(producer_id, None)
             if producer is not None:
                 self._producers[producer_id] = producer
+                restored = True
+        if restored:  # at the end, where they do not belong; this is rare, and what is nearly sorted is sorted soon
+            self._producers = dict(sorted(self._producers.items(), key=_last_write))
         self._before.clear()
 
     def expire(self, *, written_before_ms: int) -> int:
@@ -250,6 +254,11 @@ class ProducerState:
 def following(sequence: int, count: int) -> int:
     """The sequence `count` records later: behind the greatest comes 0 [I-4]."""
     return (sequence + count) & SEQUENCE_MAX
+
+
+def _last_write(entry: tuple[int, Producer]) -> tuple[int, int]:
+    producer = entry[1]
+    return producer.written_ms, producer.batches[-1].last_offset
 
 
 def _rows(data: bytes) -> Iterator[tuple[int, int, AppendedBatch]]:

@@ -27,6 +27,7 @@ class MetadataStore:
         self._environment = environment
         self._flusher = flusher
         self._waiters = DurableWaiters()
+        self._writes_fail = False
 
     def replay(self) -> Iterator[Fact]:
         """Every fact from the beginning. Raises UnknownFact, StorageError."""
@@ -46,9 +47,13 @@ class MetadataStore:
             self.log.append(batch, batches.read_header(batch), now_ms=now_ms)
             self.log.write_out()
         except StorageError as error:
-            logger.error("metadata cannot be written error=%s", error)
+            if not self._writes_fail:
+                # Once until it works again: on a full disk every retry of every client ends here.
+                self._writes_fail = True
+                logger.error("metadata cannot be written error=%s", error)
             waiter(error)
             return
+        self._writes_fail = False
         self._waiters.add(self.log.end_offset, waiter)
         self._flusher.kick(self)
 

@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from support.builders import a_batch, with_header
 from support.command_line import Stub, Tidelog
 
 VALUES = [b"%d" % number for number in range(10)]
@@ -116,6 +117,19 @@ def test_what_makes_no_sense_is_a_usage_error(tidelog: Tidelog, line: tuple[str,
     ended = tidelog("consume", "t", *line)
     assert ended.code == 2
     assert ended.err.startswith("error[TL-0002]: ")
+
+
+def test_a_batch_with_false_records_ends_it_and_the_hint_goes_on_behind_it(tidelog: Tidelog, stub: Stub) -> None:
+    """The broker takes records as they are; what stands before them is printed."""
+    [log] = stub.cluster.create("orders", 1).partitions
+    for values in ((b"a", b"b"), (b"c", b"d", b"e"), (b"f",)):
+        log.append(a_batch(values))
+    log.batches[1] = bytes(with_header(log.batches[1], record_count=2))
+    ended = tidelog("consume", "orders", "-e", server=stub.server)
+    assert (ended.code, ended.out) == (1, "a\nb\n")
+    assert ended.err.startswith("error[TL-0304]: orders[0] at offset 2: ")
+    assert ended.err.endswith(" · -p 0 -o 5 goes on behind them\n")
+    assert tidelog("consume", "orders", "-e", "-p", "0", "-o", "5", server=stub.server).out == "f\n"
 
 
 def test_a_topic_that_is_not_there_is_not_made_by_reading_it(tidelog: Tidelog, stub: Stub) -> None:

@@ -26,6 +26,7 @@ def test_the_codes_that_were_once_published_keep_their_meaning() -> None:
         "TL-0301": "BAD_RECORD",
         "TL-0302": "RECORD_TOO_LARGE",
         "TL-0303": "OFFSET_OUT_OF_RANGE",
+        "TL-0304": "CORRUPT_RECORDS",
         "TL-0401": "BAD_CONFIG",
         "TL-0402": "CANNOT_LISTEN",
         "TL-0403": "CANNOT_START",

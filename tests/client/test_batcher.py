@@ -1,6 +1,7 @@
 """Records grow into batches, and leave in order whatever becomes of them."""
 
 from collections import defaultdict
+from uuid import UUID
 
 import pytest
 from hypothesis import settings
@@ -147,14 +148,43 @@ def test_a_batch_holds_no_more_than_it_may_unless_a_record_alone_is_larger() -> 
     assert all(batch.size <= 500 for batch in list(batcher.outstanding)[1:])
 
 
-def test_batches_past_their_deadline_are_told_apart_from_those_in_flight() -> None:
+def test_nothing_leaves_to_a_new_topic_of_the_same_name_while_others_are_away_to_the_old_one() -> None:
+    """The new log takes any number: the first to come would be the first in it."""
+    batcher = a_batcher(max_batch=1000)
+    old, new = UUID(int=1), UUID(int=2)
+    first = add(batcher)
+    assert batcher.may_go_to(first, old)
+    batcher.take(first)
+    for _ in range(12):
+        add(batcher, LARGE, size=300)
+    batcher.settle(first, is_delivered=True)
+    a, b = ready(batcher)[0], None
+    batcher.take(a)
+    [b] = ready(batcher)
+    batcher.take(b)
+    [c] = ready(batcher)
+    assert batcher.may_go_to(c, old)
+    assert not batcher.may_go_to(c, new)
+    batcher.settle(a, is_delivered=True)
+    assert ready(batcher) == [], "it was the old topic that knew the numbers"
+    batcher.retry(b, LOST, at=0.0)
+    assert ready(batcher) == [b]
+    assert batcher.may_go_to(b, new)
+    batcher.take(b)
+    assert ready(batcher) == []
+    batcher.settle(b, is_delivered=True)
+    assert ready(batcher) == [c]
+
+
+def test_batches_past_their_deadline_are_told_in_flight_or_not() -> None:
     batcher = a_batcher()
     first = add(batcher, now=0.0)
     batcher.take(first)
     second = add(batcher, now=1.0)
     third = add(batcher, now=2.0, name=THERE)
-    assert batcher.expired(0.5 + DELIVERY_TIMEOUT) == []
-    assert batcher.next_event(2.0) == pytest.approx(1.0 + DELIVERY_TIMEOUT)
+    assert batcher.next_event(2.0) == pytest.approx(DELIVERY_TIMEOUT)
+    assert batcher.expired(0.5 + DELIVERY_TIMEOUT) == [first]
+    batcher.settle(first)
     assert batcher.expired(1.0 + DELIVERY_TIMEOUT) == [second]
     batcher.settle(second)
     assert batcher.expired(2.0 + DELIVERY_TIMEOUT) == [third]
@@ -425,6 +455,8 @@ class Traffic(RuleBasedStateMachine):
         self.in_flight: list[Batch] = []
         self.sent: defaultdict[tuple[str, int], list[bytes]] = defaultdict(list)
         self.arrived: defaultdict[tuple[str, int], list[bytes]] = defaultdict(list)
+        self.renewed: set[tuple[str, int]] = set()
+        """Partitions of a topic that was deleted and created anew."""
 
     @rule(partition=st.integers(0, 2), size=st.integers(10, 700))
     def send(self, partition: int, size: int) -> None:
@@ -440,8 +472,17 @@ class Traffic(RuleBasedStateMachine):
     @rule(hurry=st.booleans(), count=st.integers(1, 3))
     def leave(self, hurry: bool, count: int) -> None:
         for batch in ready(self.batcher, self.now, hurry=hurry)[:count]:
-            self.batcher.take(batch)
-            self.in_flight.append(batch)
+            if self.may_leave(batch):
+                self.batcher.take(batch)
+                self.in_flight.append(batch)
+
+    def may_leave(self, batch: Batch) -> bool:
+        return True
+
+    def from_the_first(self, name: tuple[str, int]) -> list[bytes]:
+        """What was sent, from what arrived first; that is the beginning unless the topic is not the first one."""
+        sent, arrived = self.sent[name], self.arrived[name]
+        return sent[sent.index(arrived[0]) :] if arrived and name in self.renewed else sent
 
     def arrive(self, batch: Batch) -> bool:
         """The batch reaches the broker; false if it is not taken."""
@@ -475,7 +516,7 @@ class Traffic(RuleBasedStateMachine):
     def order_is_kept(self) -> None:
         for name, arrived in self.arrived.items():
             once = list(dict.fromkeys(arrived))
-            assert once == self.sent[name][: len(once)]
+            assert once == self.from_the_first(name)[: len(once)]
 
     @invariant()
     def one_batch_of_a_partition_is_in_flight(self) -> None:
@@ -488,23 +529,48 @@ class Traffic(RuleBasedStateMachine):
             self.leave(True, 3)
             while self.in_flight:
                 self.come_back(0, True, True)
-        for name, sent in self.sent.items():
-            assert list(dict.fromkeys(self.arrived[name])) == sent
+        for name in self.sent:
+            once = list(dict.fromkeys(self.arrived[name]))
+            assert len(once) == len(self.sent[name]) or name in self.renewed
+            assert once == self.sent[name][len(self.sent[name]) - len(once) :]
 
 
 class NumberedTraffic(Traffic):
     """Any traffic with numbers, and a broker that checks them: each record once, in order.
 
     The broker may forget a producer while nothing of the partition is under way; it never loses a record.
+    The topic may be deleted and created anew at any time; then what is told to the old one is refused, and of the new
+    one's log a piece of the row, without a gap, is all there is.
     """
 
     idempotent = True
 
     def __init__(self) -> None:
         super().__init__()
+        self.topic_ids: defaultdict[tuple[str, int], UUID] = defaultdict(lambda: UUID(int=1))
+        self.heard_ids: defaultdict[tuple[str, int], UUID] = defaultdict(lambda: UUID(int=1))
+        """What the client's metadata say."""
         self.known: dict[tuple[str, int], FakePartition] = defaultdict(lambda: FakePartition(leader=1))
 
+    def may_leave(self, batch: Batch) -> bool:
+        return self.batcher.may_go_to(batch, self.heard_ids[batch.name])
+
+    @rule(partition=st.integers(0, 2))
+    def delete_and_create(self, partition: int) -> None:
+        name = ("orders", partition)
+        self.topic_ids[name] = UUID(int=self.topic_ids[name].int + 1)
+        self.renewed.add(name)
+        self.known.pop(name, None)
+        self.arrived.pop(name, None)
+
+    @rule(partition=st.integers(0, 2))
+    def read_metadata(self, partition: int) -> None:
+        name = ("orders", partition)
+        self.heard_ids[name] = self.topic_ids[name]
+
     def arrive(self, batch: Batch) -> bool:
+        if batch.topic_id != self.topic_ids[batch.name]:
+            return False
         log = self.known[batch.name]
         before = log.next_offset
         taken = log.take(batch.encode())
@@ -516,7 +582,9 @@ class NumberedTraffic(Traffic):
         return True
 
     def refused(self, batch: Batch) -> None:
-        if batch.was_first:
+        if batch.topic_id != self.topic_ids[batch.name]:
+            self.read_metadata(batch.name[1])
+        elif batch.was_first:
             assert self.batcher.renumber(batch, is_fenced=False)
         self.batcher.retry(batch, LOST, at=self.now + 0.1, is_stored_maybe=False)
 
@@ -529,7 +597,7 @@ class NumberedTraffic(Traffic):
     @invariant()
     def each_record_is_there_once(self) -> None:
         for name, arrived in self.arrived.items():
-            assert arrived == self.sent[name][: len(arrived)]
+            assert arrived == self.from_the_first(name)[: len(arrived)]
 
     @invariant()
     def one_batch_of_a_partition_is_in_flight(self) -> None:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from support.builders import a_batch
+from support.builders import a_batch, with_header
 from tidelog.client.config import ReaderConfig
 from tidelog.client.errors import CorruptRecords, TidelogError
 from tidelog.client.fetcher import Asked, Fetcher
@@ -137,6 +137,34 @@ def test_bytes_that_lie_are_refused(records: bytes) -> None:
     fetcher = a_fetcher()
     with pytest.raises(CorruptRecords, match=r"orders\[0\] at offset 0"):
         fetch_and_drain(fetcher, records)
+
+
+def test_what_is_good_before_bytes_that_are_no_batch_is_read_first() -> None:
+    fetcher = a_fetcher()
+    fetch(fetcher, a_log([2]) + b"no batch at all " * 10)
+    assert offsets(drained(fetcher)) == [0, 1]
+    with pytest.raises(CorruptRecords, match=r"orders\[0\] at offset 2") as raised:
+        fetch(fetcher, b"no batch at all " * 10)
+    assert (raised.value.offset, raised.value.next_offset) == (2, None)
+
+
+def test_a_batch_whose_records_cannot_be_read_is_not_passed_over_unless_the_program_says_so() -> None:
+    fetcher = a_fetcher()
+    fetch(fetcher, a_log([2]) + with_header(a_log([3], base_offset=2), record_count=2) + a_log([2], base_offset=5))
+    batch = fetcher.next_batch()
+    assert batch is not None
+    assert offsets(batch) == [0, 1]
+    for _ in range(3):
+        with pytest.raises(
+            CorruptRecords, match=r"orders\[0\] at offset 2: .*; to leave .* out, seek to offset 5"
+        ) as raised:
+            fetcher.next_batch()
+    error = raised.value
+    assert (error.topic, error.partition, error.offset, error.next_offset) == ("orders", 0, 2, 5)
+    assert error.next_offset is not None
+    fetcher.place(error.partition, error.next_offset, None)
+    fetch(fetcher, a_log([2], base_offset=5))
+    assert offsets(drained(fetcher)) == [5, 6]
 
 
 def fetch_and_drain(fetcher: Fetcher, records: bytes) -> None:

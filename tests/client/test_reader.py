@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from support.builders import BASE_TIMESTAMP, a_batch
+from support.builders import BASE_TIMESTAMP, a_batch, with_header
 from support.environment import network_of, wall_clock_ms
 from support.fake_broker import FakeCluster, FakePartition, Fault, a_client, played
 from support.loop import SimLoop
@@ -24,6 +24,7 @@ from tidelog.client import (
 )
 from tidelog.client.offsets import OffsetSpec
 from tidelog.protocol.apis import ApiKey
+from tidelog.protocol.compression import Codec
 from tidelog.protocol.errors import ErrorCode
 from tidelog.protocol.messages.fetch import FetchRequest
 
@@ -532,6 +533,36 @@ def test_bytes_that_lie_raise() -> None:
         async with a_client(fake) as client:
             with pytest.raises(CorruptRecords, match=r"orders\[0\] at offset 10"):
                 await read_all(client.read("orders", end="now"))
+
+    played(scenario)
+
+
+@pytest.mark.parametrize("changes", [{"record_count": 4}, {"record_count": 6}, {"attributes": Codec.GZIP}], ids=str)
+def test_a_batch_with_a_true_checksum_and_false_records_stops_the_reader_until_it_seeks(
+    changes: dict[str, int],
+) -> None:
+    """The broker takes records as they are."""
+
+    async def scenario(fake: FakeCluster) -> None:
+        filled(fake)
+        log = fake.topics["orders"].partitions[0]
+        log.batches[2] = bytes(with_header(log.batches[2], **changes))
+        async with a_client(fake) as client, client.read("orders", end="now") as reader:
+            seen: list[Record] = []
+
+            async def read() -> None:
+                async for record in reader:
+                    seen.append(record)  # noqa: PERF401 - kept when it is cut short
+
+            for _ in range(3):
+                with pytest.raises(CorruptRecords, match=r"orders\[0\] at offset 10: .*seek to offset 15") as raised:
+                    await read()
+                assert offsets(seen) == list(range(10))
+                assert reader.position(0) == 10
+            assert raised.value.next_offset is not None
+            await reader.seek(raised.value.partition, raised.value.next_offset)
+            await read()
+            assert offsets(seen) == [*range(10), *range(15, 20)]
 
     played(scenario)
 

@@ -8,9 +8,13 @@ from collections.abc import Iterator
 import pytest
 
 from support.environment import network_of
-from support.fake_broker import FakeCluster, FakePartition, Fault, a_client, played
+from support.fake_broker import HOST, PORT, FakeCluster, FakePartition, Fault, a_client, played
 from support.loop import SimLoop
 from tidelog.client import RecordMetadata, Refused, TidelogError, TimedOut, TopicNotFound
+from tidelog.client.batcher import Batch, Batcher
+from tidelog.client.cluster import Cluster
+from tidelog.client.config import Address, ClientConfig, ProducerConfig
+from tidelog.client.sender import Sender
 from tidelog.protocol.apis import ApiKey
 from tidelog.protocol.batch import BatchHeader, read_header
 from tidelog.protocol.errors import ErrorCode
@@ -347,6 +351,63 @@ def test_a_batch_that_ran_out_of_time_leaves_no_gap_for_those_behind_it(is_store
     played(scenario)
 
 
+def test_what_was_away_to_a_topic_that_was_created_anew_stands_before_what_came_later() -> None:
+    """I-3: the new log takes any number, so nothing new may leave before what comes back."""
+
+    async def scenario(fake: FakeCluster) -> None:
+        fake.create("orders")
+        async with a_client(fake) as client, client.producer(max_batch=200) as producer:
+            await producer.send("orders", b"0 ")
+            fake.fail(ApiKey.PRODUCE, *[Fault(delay=1.0)] * 4)
+            futures = [producer.send_nowait("orders", b"1 ")]
+            await asyncio.sleep(0.5)
+            futures += [producer.send_nowait("orders", b"%d " % number + b"x" * 150) for number in (2, 3, 4)]
+            fake.create("orders")
+            await asyncio.sleep(1.0)
+            assert len(fake.seen(ApiKey.PRODUCE)) == 4, "two are away to the old topic"
+            await client.admin.describe_topic("orders")
+            futures += [producer.send_nowait("orders", b"%d " % number + b"x" * 150) for number in (5, 6, 7)]
+            await producer.flush()
+        [log] = fake.topics["orders"].partitions
+        assert [number for run in runs(log) for number in run] == [2, 3, 4, 5, 6, 7]
+        assert [future.result().offset for future in futures] == [1, 0, 1, 2, 3, 4, 5]
+
+    played(scenario)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_whatever_is_given_up_in_flight_the_others_keep_their_order_and_nothing_is_there_twice(seed: int) -> None:
+    """I-2, I-3, I-10: delivery times so short that answers come too late."""
+
+    async def scenario(fake: FakeCluster) -> None:
+        loop = asyncio.get_running_loop()
+        assert isinstance(loop, SimLoop)
+        dice = loop.random_for("test")
+        log = fake.create("orders").partitions[0]
+        async with (
+            a_client(fake, timeout=5.0) as client,
+            client.producer(max_batch=300, delivery_timeout=1.0) as producer,
+        ):
+            await producer.send("orders", b"0 ")
+            fake.brokers[0].faults[ApiKey.PRODUCE].extend(
+                dice.choice([*FAULTS, Fault(delay=1.2)]) if dice.random() < 0.4 else Fault() for _ in range(100)
+            )
+            futures: list[asyncio.Future[RecordMetadata]] = []
+            for number in range(1, 300):
+                futures.append(producer.send_nowait("orders", b"%d " % number + b"." * dice.randrange(100)))
+                if dice.random() < 0.3:
+                    await asyncio.sleep(dice.random() * 0.2)
+            await producer.flush()
+        stored = [number for run in runs(log) for number in run]
+        assert stored == sorted(set(stored))
+        for number, future in enumerate(futures, 1):
+            if future.exception() is None:
+                assert stored[future.result().offset] == number
+        assert any(future.exception() is None for future in futures)
+
+    played(scenario, seed=seed)
+
+
 # Requests
 
 
@@ -361,6 +422,97 @@ def test_requests_to_one_broker_overtake_each_others_answers_up_to_a_limit() -> 
             assert len(fake.seen(ApiKey.PRODUCE)) == 5
             await producer.flush()
             assert len(fake.seen(ApiKey.PRODUCE)) == 6, "what had to wait travels together"
+
+    played(scenario)
+
+
+def test_a_last_attempt_with_little_time_left_costs_the_others_no_connection() -> None:
+    """The batch is given up when its time is over, and the answer that comes later is not listened to."""
+
+    async def scenario(fake: FakeCluster) -> None:
+        loop = asyncio.get_running_loop()
+        fake.create("orders", 2)
+        async with a_client(fake) as client, client.producer(delivery_timeout=5.0) as producer:
+            await producer.send("orders", b"0", partition=1)
+            accepted = fake.brokers[0].accepted
+            fake.fail(ApiKey.PRODUCE, Fault(refuse=ErrorCode.NOT_ENOUGH_REPLICAS, delay=4.7), Fault(delay=1.0))
+            began = loop.time()
+            late = producer.send_nowait("orders", b"1", partition=0)
+            await asyncio.sleep(4.9)
+            assert len(fake.seen(ApiKey.PRODUCE)) == 3, "it is away again"
+            other = producer.send_nowait("orders", b"2", partition=1)
+            with pytest.raises(TimedOut, match=r"orders\[0\]: not delivered within 5 s; last: .*NOT_ENOUGH_REPLICAS"):
+                await late
+            assert loop.time() - began == pytest.approx(5.0, abs=0.1)
+            assert (await other).offset == 1
+            assert (await producer.send("orders", b"3", partition=0)).offset == 1, "the late one was stored"
+            assert fake.brokers[0].accepted == accepted
+
+    played(scenario)
+
+
+def test_a_batch_that_was_never_answered_says_so() -> None:
+    async def scenario(fake: FakeCluster) -> None:
+        fake.create("orders")
+        async with a_client(fake, timeout=10.0) as client, client.producer(delivery_timeout=5.0) as producer:
+            await producer.send("orders", b"0")
+            fake.fail(ApiKey.PRODUCE, Fault(delay=4.0), Fault(delay=3.0))
+            producer.send_nowait("orders", b"1")
+            await asyncio.sleep(0.1)
+            with pytest.raises(TimedOut, match=r"not delivered within 5 s; last: the broker has not answered"):
+                await producer.send("orders", b"2")
+
+    played(scenario)
+
+
+class Watched:
+    """A receipt that remembers what became of its batch."""
+
+    held = 0
+
+    def __init__(self) -> None:
+        self.told: list[str] = []
+
+    def delivered(self, batch: Batch, base_offset: int, append_time_ms: int) -> None:
+        self.told.append(f"at {base_offset}")
+
+    def failed(self, error: TidelogError) -> None:
+        self.told.append(str(error))
+
+
+def test_a_mistake_while_an_answer_is_read_fails_what_waits_instead_of_letting_it_wait_for_ever() -> None:
+    async def scenario(fake: FakeCluster) -> None:
+        loop = asyncio.get_running_loop()
+        assert isinstance(loop, SimLoop)
+        reported: list[object] = []
+        loop.set_exception_handler(lambda _, report: reported.append(report.get("exception")))
+        mistakes = [LookupError("a mistake")]
+
+        def settled(batch: Batch) -> None:
+            if mistakes:
+                raise mistakes.pop()
+
+        fake.create("orders", 3)
+        config = ProducerConfig()
+        cluster = Cluster(ClientConfig(servers=(Address(HOST, PORT),), random=loop.random_for("client")))
+        await cluster.start()
+        batcher = Batcher(config)
+        sender = Sender(cluster, config, batcher, settled=settled, pressed=lambda: False)
+        await sender.topic("orders")
+        watched = [Watched() for _ in range(3)]
+        for partition, watcher in enumerate(watched):
+            batch = batcher.batch_for(("orders", partition), 100, now=loop.time())
+            batch.append(None, b"v", (), 1)
+            batch.receipts.append(watcher)
+        sender.kick()
+        await asyncio.sleep(5.0)
+        failed = ["the producer failed: LookupError('a mistake')"]
+        assert [watcher.told for watcher in watched] == [["at 0"], failed, failed]
+        assert not batcher.outstanding
+        assert isinstance(sender.failure, LookupError)
+        assert reported == [sender.failure], "and it is heard of"
+        await sender.close()
+        await cluster.stop()
 
     played(scenario)
 

@@ -145,6 +145,24 @@ def test_a_log_that_is_closed_gives_its_room_back() -> None:
     assert len(second) == 3
 
 
+def test_what_could_not_be_written_leaves_the_order_of_the_last_writes_as_it_was() -> None:
+    """I-6: whoever wrote last before stands where it stood, also among those of the same millisecond."""
+    state = ProducerState()
+    for number, now_ms in enumerate((10, 20, 20, 20, 30)):
+        append(state, a_header(0, producer_id=number), number, now_ms=now_ms)
+    state.commit()
+    before = state.encode()
+    for number in (2, 0):
+        append(state, a_header(1, producer_id=number), 5 + number, now_ms=40)
+    append(state, a_header(0, producer_id=9), 8, now_ms=40)
+    state.rewind()
+    assert state.encode() == before
+    assert state.expire(written_before_ms=11) == 1
+    assert state.get(0) is None
+    assert state.expire(written_before_ms=21) == 3
+    assert state.get(4) is not None
+
+
 # Snapshots
 
 
@@ -216,6 +234,7 @@ class Machine(RuleBasedStateMachine):
     @initialize(first=st.sampled_from([0, SEQUENCE_MAX - 5]))
     def begin(self, first: int) -> None:
         self.state = ProducerState()
+        self.durable = self.state.encode()
         self.end = 0
         self.models: dict[int, Model] = {}
         self.sent: list[BatchHeader] = []
@@ -277,6 +296,7 @@ class Machine(RuleBasedStateMachine):
     def written(self) -> None:
         self.state.commit()
         self.undo = None
+        self.durable = self.state.encode()
 
     @rule()
     def refused_by_the_disk(self) -> None:
@@ -284,6 +304,7 @@ class Machine(RuleBasedStateMachine):
         if self.undo is not None:
             self.end, self.models = self.undo
             self.undo = None
+        assert self.state.encode() == self.durable
 
     @rule()
     def restart(self) -> None:

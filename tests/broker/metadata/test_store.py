@@ -168,6 +168,26 @@ async def test_a_full_disk_refuses_one_fact_and_not_the_next(bench: Bench) -> No
     assert after_a_crash(bench) == [created(1)]
 
 
+def test_a_disk_that_stays_full_is_reported_once_until_it_works_again(caplog: pytest.LogCaptureFixture) -> None:
+    """Every retry of every client ends there: the log must not fill with them."""
+
+    @on_the_bench
+    async def play(bench: Bench) -> None:
+        told = Told(a_store(bench))
+        for filled in (1, 2):
+            bench.disk.full(0)
+            for number in range(5):
+                told.append(created(number))
+            bench.disk.full(None)
+            told.append(created(9))
+            await bench.settle()
+            assert len(told.errors) == 5 * filled
+            reports = [record for record in caplog.records if "metadata cannot be written" in record.getMessage()]
+            assert len(reports) == filled
+
+    play()
+
+
 @on_the_bench
 async def test_a_record_that_is_no_fact_we_know_ends_the_replay(bench: Bench) -> None:
     """Skipping it would be guessing."""
