@@ -6,8 +6,12 @@ and waits its turn, first come first served, while there is none. Nothing is dro
 
 Requests. A large frame holds more memory the more of it has come in. Half-received frames could so come to hold the
 whole budget among them and none of them ever be complete; therefore whoever waits first, when nobody else does so
-already, may go beyond the limit until its frame is whole: the *overdraft*. What the broker holds is the limit and one
-frame at the most, and the few kilobytes that every connection may have unasked.
+already, may go beyond the limit until its frame is whole: the *overdraft*.
+
+Large frames and small ones wait in two queues, each with an overdraft of its own, and some of the limit is for small
+ones only: who claims a large frame and lets it trickle in takes time from other large ones, not from everybody. What
+the broker holds is the limit, one large and one small frame at the most, and the few kilobytes that every connection
+may have unasked.
 
 Answers. One that may be large is not begun while the budget is used up, and gets no larger than what is left of it:
 what is held is the limit and one record batch at the most, for a reader is given one whole batch in any case. While
@@ -23,6 +27,10 @@ SHARES = 32
 """Into how many the response memory is divided while somebody waits for it."""
 
 
+RESERVE_RATIO = 4
+"""What part of the request memory is for small frames only."""
+
+
 class Grower(Protocol):
     """A connection with a frame that is not whole."""
 
@@ -30,16 +38,29 @@ class Grower(Protocol):
         """What was asked for is there, and counted."""
 
 
+class _Queue:
+    """Who waits for memory for frames of one kind."""
+
+    __slots__ = ("limit", "overdraft", "overdrawn", "waiting")
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self.waiting: dict[Grower, int] = {}
+        self.overdrawn: Grower | None = None
+        self.overdraft = 0
+        """What the overdrawn one was given."""
+
+
 class RequestMemory:
     """What requests hold: frames that are not whole, and requests that are not answered."""
 
-    __slots__ = ("_overdrawn", "_waiting", "_was_pressed", "limit", "used")
+    __slots__ = ("_large", "_small", "_was_pressed", "limit", "used")
 
     def __init__(self, limit: int) -> None:
         self.limit = limit if limit >= 0 else UNLIMITED
         self.used = 0
-        self._waiting: dict[Grower, int] = {}
-        self._overdrawn: Grower | None = None
+        self._small = _Queue(self.limit)
+        self._large = _Queue(self.limit - self.limit // RESERVE_RATIO)
         self._was_pressed = False
 
     @property
@@ -50,48 +71,62 @@ class RequestMemory:
     @property
     def waiting(self) -> int:
         """How many wait."""
-        return len(self._waiting)
+        return len(self._small.waiting) + len(self._large.waiting)
 
     def count(self, size: int) -> None:
         """So much is held, whether there is room for it or not; less than 0: so much is not held any more."""
         self.used += size
-        if size < 0 and self._waiting:
+        if size < 0:
             self._serve()
 
-    def ask(self, grower: Grower, size: int) -> bool:
+    def ask(self, grower: Grower, size: int, *, is_large: bool = False) -> bool:
         """Whether `grower` may hold so much more, which is then counted; else it is told when it may."""
-        assert grower not in self._waiting
-        if grower is not self._overdrawn and (self._waiting or self.used + size > self.limit):
-            if self._waiting or self._overdrawn is not None:
-                self._waiting[grower] = size
+        queue = self._large if is_large else self._small
+        assert grower not in queue.waiting
+        if grower is not queue.overdrawn and (queue.waiting or not self._has_room(queue, size)):
+            if queue.waiting or queue.overdrawn is not None:
+                queue.waiting[grower] = size
                 return False
-            self._overdrawn = grower
-        self.used += size
+            queue.overdrawn = grower
+        self._give(queue, grower, size)
         return True
 
-    def finished(self, grower: Grower) -> None:
-        """Its frame is whole, or will never be."""
-        self._waiting.pop(grower, None)
-        if self._overdrawn is grower:
-            self._overdrawn = None
-        if self._waiting:
-            self._serve()
+    def finished(self, grower: Grower, freed: int = 0) -> None:
+        """Its frame is whole, or will never be; what it held, or some of it, is `freed`."""
+        # It leaves before others are served: it might be given what nobody would give back.
+        for queue in (self._small, self._large):
+            queue.waiting.pop(grower, None)
+            if queue.overdrawn is grower:
+                queue.overdrawn, queue.overdraft = None, 0
+        self.used -= freed
+        self._serve()
 
     def is_pressing(self) -> bool:
         """Asked at regular times: whether somebody waits, and did so the last time."""
-        pressed, self._was_pressed = self._was_pressed, bool(self._waiting)
+        pressed, self._was_pressed = self._was_pressed, self.waiting > 0
         return pressed and self._was_pressed
 
+    def _has_room(self, queue: _Queue, size: int) -> bool:
+        # What the other queue's overdraft goes beyond the limit by is no fault of this one.
+        other = self._large if queue is self._small else self._small
+        return self.used - other.overdraft + size <= queue.limit
+
+    def _give(self, queue: _Queue, grower: Grower, size: int) -> None:
+        self.used += size
+        if grower is queue.overdrawn:
+            queue.overdraft += size
+
     def _serve(self) -> None:
-        while self._waiting:
-            grower, size = next(iter(self._waiting.items()))
-            if self.used + size > self.limit:
-                if self._overdrawn is not None:
-                    return
-                self._overdrawn = grower
-            del self._waiting[grower]
-            self.used += size
-            grower.memory_granted(size)
+        for queue in (self._small, self._large):
+            while queue.waiting:
+                grower, size = next(iter(queue.waiting.items()))
+                if not self._has_room(queue, size):
+                    if queue.overdrawn is not None:
+                        break
+                    queue.overdrawn = grower
+                del queue.waiting[grower]
+                self._give(queue, grower, size)
+                grower.memory_granted(size)
 
 
 class ResponseMemory:
@@ -127,17 +162,21 @@ class ResponseMemory:
         if size < 0 and self._waiting:
             self._schedule()
 
-    def when_free(self, begin: Callable[[], None]) -> None:
-        """Make an answer now, or when there is room for it."""
+    def when_free(self, begin: Callable[[], None]) -> Callable[[], None] | None:
+        """Make an answer now, or when there is room for it: then what is returned cancels it."""
         if self._waiting or self.used >= self.limit:
             self._waiting[begin] = None
-        else:
-            begin()
+            return lambda: self._forget(begin)
+        begin()
+        return None
 
     def is_pressing(self) -> bool:
         """Asked at regular times: whether somebody waits, and did so the last time."""
         pressed, self._was_pressed = self._was_pressed, bool(self._waiting)
         return pressed and self._was_pressed
+
+    def _forget(self, begin: Callable[[], None]) -> None:
+        self._waiting.pop(begin, None)
 
     def _schedule(self) -> None:
         if not self._serving and self.used < self.limit:

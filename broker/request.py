@@ -62,7 +62,7 @@ NO_RESPONSE = NoResponse()
 class Pending(Generic[R]):
     """An answer that is not there yet."""
 
-    __slots__ = ("_abandoned", "_listener", "_on_abandon", "_on_hurry", "_response", "holds_connection")
+    __slots__ = ("_abandoned", "_listener", "_on_abandon", "_on_failure", "_on_hurry", "_response", "holds_connection")
 
     def __init__(
         self,
@@ -77,6 +77,7 @@ class Pending(Generic[R]):
         self._on_abandon = on_abandon
         self._on_hurry = on_hurry
         self._listener: Callable[[R], None] | None = None
+        self._on_failure: Callable[[], None] | None = None
         self._response: R | None = None
         self._abandoned = False
 
@@ -95,9 +96,19 @@ class Pending(Generic[R]):
         """The answer; None while it is not there."""
         return self._response
 
-    def attach(self, listener: Callable[[R], None]) -> None:
-        """Be told of the answer; at once if it is already there."""
+    def fail(self) -> bool:
+        """There will be no answer, for making it raised what is being handled; false if nobody wants to know."""
+        if self._on_failure is None or self._response is not None or self._abandoned:
+            return False
+        self._abandoned = True
+        self._on_abandon = self._on_hurry = self._listener = None
+        self._on_failure()
+        return True
+
+    def attach(self, listener: Callable[[R], None], on_failure: Callable[[], None] | None = None) -> None:
+        """Be told of the answer, at once if it is already there; or that there will be none."""
         self._listener = listener
+        self._on_failure = on_failure
         if self._response is not None:
             listener(self._response)
 

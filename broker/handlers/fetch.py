@@ -70,6 +70,7 @@ def _park(services: Services, reading: "_Reading", *, missing: int, wait_ms: int
         on_abandon=lambda: services.delayed_fetches.forget(parked),
         on_hurry=lambda: services.delayed_fetches.finish(parked),
     )
+    parked.fail = pending.fail
     # A client that vanished without a word is noticed when it is answered.
     wait_ms = min(wait_ms, services.config.connections_max_idle_ms)
     services.delayed_fetches.park(parked, wait_s=wait_ms / 1000)

@@ -9,6 +9,9 @@ connection waits, while too many answers or too many bytes of them are outstandi
 what was written: backpressure is TCP's. Only while a request waits, such as a fetch, is the socket read on for a
 little more, or else nobody would notice that the client has gone.
 
+Time is shared: whoever has more requests at once than can be handled in a *slice* goes on in the next turn of the loop,
+and is not read from until then. uvloop by itself would read the same socket up to 32 times before anybody else's.
+
 What it holds is counted in the budgets of `broker.memory`, which all connections share: a frame that is not whole once
 it is more than a trifle, requests that are not answered, answers that are not taken. Before a frame may grow, memory is
 asked for; until it is granted the socket is not read. A small request needs none and always gets through.
@@ -42,10 +45,15 @@ logger = logging.getLogger(__name__)
 WRITE_BUFFER_HIGH = 1 << 20
 """Bytes in a peer's write buffer, or in answers that wait for their turn, from which on it is held."""
 
-RESERVED_SIZE_MIN = 1 << 20
+RESERVED_SIZE_MIN = (1 << 20) + (64 << 10)
 RESERVED_RATIO = 8
 """What is asked for a frame that is more than a trifle: all of it, if it is no larger than this or if so much of it is
-there; of a larger one in steps, for a length is easily claimed."""
+there; of a larger one in steps, for a length is easily claimed. Larger than this is what the request memory calls
+large: more than a producer of usual settings sends."""
+
+HURRIED_SIZE_MIN = 16 << 10
+"""What a request that waits by design must hold to be hurried when others need the memory. An idle consumer's holds
+less, and would only ask again."""
 
 KAFKA_WIRE = KafkaWire()
 TIDE_WIRE = TideWire()
@@ -90,12 +98,16 @@ class Connection(asyncio.BufferedProtocol):
         "_holder",
         "_home",
         "_in_turn",
+        "_is_busy",
         "_is_probed",
+        "_kept_bytes",
         "_loop",
         "_reader",
         "_reading_paused",
         "_receiving",
+        "_reserved",
         "_sending",
+        "_slice_end",
         "_starved",
         "_transport",
         "_turn_scheduled",
@@ -140,9 +152,11 @@ class Connection(asyncio.BufferedProtocol):
         self._unsent_bytes = 0
         """Of the answers in `_exchanges`."""
         self._backlog = 0
-        """Of the answers that were written since the peer last had taken everything."""
+        """Of the answers that were written since the peer last had taken everything: what it left at first."""
+        self._kept_bytes = 0
+        """All of these answers: of one that is taken in part, no part is freed."""
         self._answers_counted = 0
-        """Of the two, what the response memory knows of."""
+        """What the response memory knows of: those that are not sent, and those that are kept."""
         self._unanswered_bytes = 0
         """What requests hold that wait for their answer; the request memory knows of it."""
         self._buffer_counted = 0
@@ -150,6 +164,12 @@ class Connection(asyncio.BufferedProtocol):
         self._asked = 0
         """What shall be reserved for it, and is not granted."""
         self._is_probed = False
+        self._reserved = 0
+        """What was granted for the frame that is not whole."""
+        self._slice_end = 0.0
+        """Until when it may handle requests in this turn of the loop; 0.0 when it has not begun."""
+        self._is_busy = False
+        """It had no time for all requests that it has read."""
 
     # What handlers may know
 
@@ -167,6 +187,7 @@ class Connection(asyncio.BufferedProtocol):
         """Take no further request, answer what was taken, then end the connection."""
         if not self._close_reason:
             self._close_reason = reason
+            self.hurry()
             self._schedule_turn()
 
     def abort(self, reason: str) -> None:
@@ -188,12 +209,15 @@ class Connection(asyncio.BufferedProtocol):
             reason = self._sending.judge(round_, left, holds_memory=holds_memory)
             if reason:
                 return reason
+            self.last_active = max(self.last_active, self._sending.since)
         if not self._reading_paused and not self._unanswered_bytes:
             reason = self._receiving.judge(round_, self._reader.held, holds_memory=holds_memory)
             if reason:
                 return reason
         elif self._asked and round_.requests_press and not self._is_probed:
             self._probe()
+        if round_.requests_press and self._unanswered_bytes > HURRIED_SIZE_MIN:
+            self.hurry()
         is_idle = not self._exchanges and not self._asked and round_.now - self.last_active > round_.idle_s
         return IDLE if is_idle else ""
 
@@ -228,6 +252,10 @@ class Connection(asyncio.BufferedProtocol):
         """Bytes came in."""
         self.last_active = self._loop.time()
         self._reader.received(nbytes)
+        if nbytes >= OWN_SIZE_MIN and not self._slice_end:
+            # uvloop reads on in the same turn of the loop as long as there is something.
+            self._slice_end = self._commons.dispatcher.now() + self._commons.slice_s
+            self._loop.call_soon(self._end_slice)
         self._turn()
 
     def eof_received(self) -> bool:
@@ -244,17 +272,21 @@ class Connection(asyncio.BufferedProtocol):
 
     def resume_writing(self) -> None:
         """It has taken them all."""
-        self._backlog = 0
+        self._backlog = self._kept_bytes = 0
         self._sending = None
+        self.last_active = self._loop.time()
         self._count_answers()
         self._schedule_turn()
 
     def memory_granted(self, size: int) -> None:
         """See `broker.memory.Grower`."""
-        wanted, self._asked, self._is_probed = self._asked, 0, False
+        if self._transport is None:
+            self._commons.requests.count(-size)
+            return
+        self._reserved, self._asked, self._is_probed = self._asked, 0, False
         self._buffer_counted += size
         self._reader.grow()
-        self._recount(max(wanted, self._reader.allocated))
+        self._recount(max(self._reserved, self._reader.allocated))
         self._schedule_turn()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -266,6 +298,7 @@ class Connection(asyncio.BufferedProtocol):
         self._holder = None
         self._close_reason = reason
         self._transport = None
+        self._set_busy(False)
         self._give_back()
         self._home.closed(self, reason)
 
@@ -275,6 +308,14 @@ class Connection(asyncio.BufferedProtocol):
         if not self._turn_scheduled and not self._in_turn:
             self._turn_scheduled = True
             self._loop.call_soon(self._turn)
+
+    def _end_slice(self) -> None:
+        self._slice_end = 0.0
+
+    def _set_busy(self, is_busy: bool) -> None:
+        if is_busy is not self._is_busy:
+            self._is_busy = is_busy
+            self._commons.busy += 1 if is_busy else -1
 
     def _turn(self) -> None:
         self._turn_scheduled = False
@@ -326,13 +367,21 @@ class Connection(asyncio.BufferedProtocol):
             return
         assert self._wire is not None
         dispatcher = self._commons.dispatcher
+        slice_end = self._slice_end or dispatcher.now() + self._commons.slice_s
+        is_first = True
         while not self._is_held():
+            if not is_first and dispatcher.now() > slice_end:
+                self._set_busy(True)
+                break
+            is_first = False
             frame = self._reader.next_frame()
             if frame is None:
+                self._set_busy(False)
                 if self._reader.claimed > REQUEST_SIZE_MAX:
                     self._check_claim(self._wire)
                 return
             self._receiving.finished()
+            self._frame_is_whole()
             exchange = dispatcher.dispatch(frame, self._wire, self, self._answered)
             if exchange is not None:
                 self._exchanges.append(exchange)
@@ -408,6 +457,7 @@ class Connection(asyncio.BufferedProtocol):
             if self._sending is not None:
                 left = self._transport.get_write_buffer_size() if was_taking_all else size
                 self._backlog += left
+                self._kept_bytes += size
                 self._sending.wrote(left)
         self._count_answers()
 
@@ -421,8 +471,13 @@ class Connection(asyncio.BufferedProtocol):
             transport.close()
             return
         is_held = self._is_held()
-        if not is_held and not self._starved:
-            # It was held in the middle of what it had read; those frames come first.
+        if is_held:
+            self._set_busy(False)
+        elif not self._starved:
+            # It was held in the middle of what it had read, or others have their turn; those frames come first.
+            if not self._reading_paused:
+                self._reading_paused = True
+                transport.pause_reading()
             self._schedule_turn()
             return
         if (is_held and not self._listens()) or not self._has_room():
@@ -449,7 +504,7 @@ class Connection(asyncio.BufferedProtocol):
         wanted = reader.wanted
         if wanted:
             small = wanted <= max(OWN_SIZE_MIN, self._buffer_counted)
-            reader.release(may_grow=small or (not self._is_held() and self._ask(wanted)))
+            reader.release(may_grow=small or (self._starved and not self._is_held() and self._ask(wanted)))
             if not self._receiving.since:
                 self._receiving.began(self.last_active, reader.held)
         else:
@@ -472,8 +527,9 @@ class Connection(asyncio.BufferedProtocol):
         reader = self._reader
         frame_size = LENGTH_SIZE + reader.claimed
         reserved = max(wanted, min(frame_size, max(RESERVED_SIZE_MIN, RESERVED_RATIO * reader.held)))
-        if self._commons.requests.ask(self, reserved - self._buffer_counted):
-            self._buffer_counted = reserved
+        is_large = frame_size > RESERVED_SIZE_MIN
+        if self._commons.requests.ask(self, reserved - self._buffer_counted, is_large=is_large):
+            self._buffer_counted = self._reserved = reserved
             return True
         self._asked = reserved
         return False
@@ -488,19 +544,31 @@ class Connection(asyncio.BufferedProtocol):
         self._count_buffer()
         self._schedule_turn()
 
+    def _frame_is_whole(self) -> None:
+        """What was asked for it, and granted or not, is settled; its buffer is counted until it is given up."""
+        if self._reserved or self._asked:
+            self._reserved = self._asked = 0
+            self._is_probed = False
+            self._commons.requests.finished(self)
+
     def _count_buffer(self) -> None:
         allocated = self._reader.allocated
-        self._recount(max(allocated, self._buffer_counted) if allocated > OWN_SIZE_MIN else 0)
+        self._recount(max(allocated, self._reserved) if allocated > OWN_SIZE_MIN else 0)
 
     def _recount(self, size: int) -> None:
-        if size != self._buffer_counted:
-            more, self._buffer_counted = size - self._buffer_counted, size
+        if size == self._buffer_counted:
+            return
+        more, self._buffer_counted = size - self._buffer_counted, size
+        if size:
             self._commons.requests.count(more)
-            if not size:
-                self._commons.requests.finished(self)
+        else:
+            # Whoever waits for nothing more must not be remembered as one who waits.
+            self._reserved = self._asked = 0
+            self._is_probed = False
+            self._commons.requests.finished(self, freed=-more)
 
     def _count_answers(self) -> None:
-        size = self._unsent_bytes + self._backlog
+        size = self._unsent_bytes + self._kept_bytes
         if size != self._answers_counted:
             more, self._answers_counted = size - self._answers_counted, size
             self._commons.responses.count(more)
@@ -508,9 +576,9 @@ class Connection(asyncio.BufferedProtocol):
     def _give_back(self) -> None:
         """All that the budgets know of."""
         commons = self._commons
-        commons.requests.count(-self._buffer_counted - self._unanswered_bytes)
-        commons.requests.finished(self)
-        commons.responses.count(-self._answers_counted)
-        self._buffer_counted = self._unanswered_bytes = self._answers_counted = self._asked = 0
-        self._unsent_bytes = self._backlog = 0
+        requests, answers = self._buffer_counted + self._unanswered_bytes, self._answers_counted
+        self._buffer_counted = self._unanswered_bytes = self._answers_counted = self._asked = self._reserved = 0
+        self._unsent_bytes = self._backlog = self._kept_bytes = 0
+        commons.requests.finished(self, freed=requests)
+        commons.responses.count(-answers)
         self._sending = None

@@ -3,7 +3,8 @@
 Pure: time arrives. All connections are looked at in *rounds*, about two a second, so that ten thousand of them need no
 timer each. A round that comes late judges nobody: what came in meanwhile has not been read yet, which is our own fault.
 
-While others wait for memory, whoever holds some of it must be quick about it, or make room.
+While others wait for memory, whoever holds some of it must be quick about it, or make room. Only the time in which they
+wait counts, and it counts by seconds, not by rounds: the kernel takes bytes from us, and gives us some, in gusts.
 """
 
 from dataclasses import dataclass
@@ -13,6 +14,13 @@ RATE_MIN: Final = 1 << 10
 """Bytes a second that a request must come in at."""
 RATE_MIN_WHEN_SCARCE: Final = 64 << 10
 """Bytes a second that a request must come in at, or an answer be taken at, while others wait for memory."""
+SCARCE_WINDOW_S: Final = 5.0
+"""Over how long that is measured."""
+OWED_MAX: Final = RATE_MIN_WHEN_SCARCE * SCARCE_WINDOW_S
+RATE_MIN_OVER_ALL_WHEN_SCARCE: Final = 1 << 20
+SCARCE_GRACE_S: Final = 10.0
+"""Bytes a second that a whole request must come in at, but for so many seconds, while others wait for memory: else one
+could claim much and be given it, and all the others would have to wait for its trickle."""
 
 NO_REQUEST = "no request"
 SLOW_REQUEST = "slow request"
@@ -38,10 +46,16 @@ class Round:
     """Somebody has waited for response memory since the round before."""
 
 
+def still_owed(owed: float, round_: Round, moved: int) -> float:
+    """Bytes that should have moved while others waited, and have not: a bucket that time fills and bytes empty."""
+    # Whoever was faster may be slower, for as long as the window is.
+    return max(-OWED_MAX, owed + RATE_MIN_WHEN_SCARCE * round_.elapsed_s - moved)
+
+
 class SenderClock:
     """How a client sends its requests."""
 
-    __slots__ = ("_held_before", "_is_new", "_mark", "since")
+    __slots__ = ("_held_before", "_is_new", "_mark", "_owed", "_pressed_s", "since")
 
     def __init__(self, now: float) -> None:
         self.since = now
@@ -50,6 +64,9 @@ class SenderClock:
         self._mark = 0
         self._held_before = -1
         """At the round before; -1 if that was before `since`."""
+        self._pressed_s = 0.0
+        """For how long others have waited for the memory that this request holds."""
+        self._owed = 0.0
 
     def began(self, now: float, held: int) -> None:
         """A request came in part; or we read on, having paused. `held` bytes of it are there."""
@@ -61,6 +78,8 @@ class SenderClock:
         """A request came whole."""
         self.since = 0.0
         self._is_new = False
+        self._pressed_s = 0.0
+        self._owed = 0.0
 
     def judge(self, round_: Round, held: int, *, holds_memory: bool) -> str:
         """Why the connection must end; empty if it may go on."""
@@ -76,21 +95,26 @@ class SenderClock:
             if not self._is_new:
                 self.began(round_.now, held)
         before, self._held_before = self._held_before, held
-        is_asked_to_hurry = round_.requests_press and holds_memory and before >= 0
-        if is_asked_to_hurry and held - before < RATE_MIN_WHEN_SCARCE * round_.elapsed_s:
-            return MEMORY_NEEDED
+        if round_.requests_press and holds_memory and before >= 0:
+            self._pressed_s += round_.elapsed_s
+            self._owed = still_owed(self._owed, round_, held - before)
+            allowed_s = SCARCE_GRACE_S + held / RATE_MIN_OVER_ALL_WHEN_SCARCE
+            if self._owed > OWED_MAX or self._pressed_s > allowed_s:
+                return MEMORY_NEEDED
         return ""
 
 
 class ReaderClock:
     """How a client takes its answers; there is one while some bytes of them are left."""
 
-    __slots__ = ("_is_seen", "_left", "_since")
+    __slots__ = ("_is_seen", "_left", "_owed", "since")
 
     def __init__(self, now: float) -> None:
-        self._since = now
+        self.since = now
+        """When it last was seen to have taken something."""
         self._left = 0
         self._is_seen = False
+        self._owed = 0.0
 
     def wrote(self, size: int) -> None:
         """More was written, and not taken at once."""
@@ -104,10 +128,12 @@ class ReaderClock:
         taken, self._left = self._left - left, left
         seen, self._is_seen = self._is_seen, True
         if taken > 0:
-            self._since = round_.now
-        elif round_.now - self._since > round_.send_s:
+            self.since = round_.now
+        elif round_.now - self.since > round_.send_s:
             return ANSWERS_NOT_TAKEN
         is_asked_to_hurry = seen and (round_.responses_press or (round_.requests_press and holds_memory))
-        if is_asked_to_hurry and taken < RATE_MIN_WHEN_SCARCE * round_.elapsed_s:
-            return MEMORY_NEEDED
+        if is_asked_to_hurry:
+            self._owed = still_owed(self._owed, round_, taken)
+            if self._owed > OWED_MAX:
+                return MEMORY_NEEDED
         return ""

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from ...protocol.apis import ApiKey
 from ...protocol.errors import ErrorCode, RequestRefused, UnsupportedVersion
 from ...protocol.messages.api_versions import ApiVersionsResponse
+from ...protocol.messages.fetch import FetchResponse
 from ...protocol.primitives import Buffer
 from ...protocol.wire import RequestHeader, Wire
 from ..handlers import api_versions
@@ -70,7 +71,9 @@ class Dispatcher:
     """Takes frames from connections to handlers and answers back."""
 
     def __init__(self, services: Services) -> None:
-        self.log = SparingLog(services.environment.monotonic)
+        self.now = services.environment.monotonic
+        """The clock by which requests are timed."""
+        self.log = SparingLog(self.now)
         self._services = services
 
     def dispatch(
@@ -109,15 +112,16 @@ class Dispatcher:
             self._measure(exchange, int(error.code))
             return
         except Exception:  # noqa: BLE001 - it is logged
-            self.log.say(logger, logging.ERROR, HANDLER_FAILED, header.api.name, requester.peer, traceback=True)
-            requester.close("internal error")
-            self._measure(exchange, int(ErrorCode.UNKNOWN_SERVER_ERROR))
+            self._complain(exchange, HANDLER_FAILED)
             return
         if isinstance(result, Pending):
             if result.response is None:
                 exchange.pending = result
                 services.metrics.inflight_requests += 1
-                result.attach(lambda response: self._answered(exchange, response, on_answer))
+                result.attach(
+                    lambda response: self._answered(exchange, response, on_answer),
+                    lambda: self._failed(exchange, on_answer),
+                )
                 return
             result = result.response
         if isinstance(result, NoResponse):
@@ -126,12 +130,14 @@ class Dispatcher:
         self._answer(exchange, result)
 
     def _put_off(self, exchange: Exchange, request: object, on_answer: Callable[[Exchange], None]) -> None:
-        """Have a fetch wait until there is memory for its answer; its connection is held meanwhile."""
-        waiting: Pending[object] = Pending()
+        """Have a fetch wait until there is memory for its answer; its connection is held meanwhile.
+
+        If it is hurried it is answered with nothing: who asks that it be, its memory or its connection, can spare no
+        memory either. A reader that is still there asks again, in a new session (KIP-227).
+        """
 
         def begin() -> None:
-            if exchange.pending is not waiting:
-                return  # its client is gone
+            waiting.abandon()
             exchange.pending = None
             metrics.inflight_requests -= 1
             self._handle(exchange, request, on_answer)
@@ -141,9 +147,18 @@ class Dispatcher:
                 on_answer(exchange)
 
         metrics = self._services.metrics
+        cancel = self._services.response_memory.when_free(begin)
+        assert cancel is not None, "an answer is put off only while there is no memory for it"
+        forget: Callable[[], None] = cancel
+
+        def hurry() -> None:
+            forget()
+            waiting(FetchResponse())
+
+        waiting: Pending[object] = Pending(on_abandon=forget, on_hurry=hurry)
         exchange.pending = waiting
         metrics.inflight_requests += 1
-        self._services.response_memory.when_free(begin)
+        waiting.attach(lambda response: self._answered(exchange, response, on_answer))
 
     def abandon(self, exchange: Exchange) -> None:
         """The connection died before the answer."""
@@ -165,16 +180,25 @@ class Dispatcher:
             self._answer(exchange, response)
         on_answer(exchange)
 
+    def _failed(self, exchange: Exchange, on_answer: Callable[[Exchange], None]) -> None:
+        self._services.metrics.inflight_requests -= 1
+        exchange.answer_nothing()
+        self._complain(exchange, HANDLER_FAILED)
+        on_answer(exchange)
+
+    def _complain(self, exchange: Exchange, line: str) -> None:
+        """Of a defect, from within an `except`; it costs the connection."""
+        self.log.say(logger, logging.ERROR, line, exchange.header.api.name, exchange.requester.peer, traceback=True)
+        exchange.requester.close("internal error")
+        self._measure(exchange, int(ErrorCode.UNKNOWN_SERVER_ERROR))
+
     def _answer(self, exchange: Exchange, response: object) -> None:
         try:
             exchange.answer(response)
         except Exception:  # noqa: BLE001 - it is logged
             # Whoever completes a `Pending` completes others' too: they must not pay for an answer that has no bytes.
-            api, peer = exchange.header.api.name, exchange.requester.peer
-            self.log.say(logger, logging.ERROR, ANSWER_FAILED, api, peer, traceback=True)
             exchange.answer_nothing()
-            exchange.requester.close("internal error")
-            self._measure(exchange, int(ErrorCode.UNKNOWN_SERVER_ERROR))
+            self._complain(exchange, ANSWER_FAILED)
             return
         self._measure(exchange, int(getattr(response, "error_code", ErrorCode.NONE)))
 

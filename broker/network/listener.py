@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import logging
+import socket
 
 from ..config import ListenerAddress, join_address
 from ..environment import Environment
@@ -12,6 +13,8 @@ from .connection import Connection
 from .deadlines import IDLE, NO_REQUEST, SLOW_REQUEST, Round
 
 logger = logging.getLogger(__name__)
+
+UNSENT_IN_KERNEL_MAX = 512 << 10
 
 
 class Listener:
@@ -37,6 +40,10 @@ class Listener:
         server = await self._environment.listen(self._address.host, self._address.port, self._connection)
         self._server = server
         sockets = getattr(server, "sockets", ())
+        for listening in sockets:
+            # Its connections inherit it: without it megabytes go into the kernel at once, and a reader that takes its
+            # answers steadily seems to take nothing for half a minute.
+            listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT_IN_KERNEL_MAX)
         port: int = sockets[0].getsockname()[1] if sockets else self._address.port
         self.bound = Address(self._address.host, port)
         self.name = join_address(self.bound.host, self.bound.port)
@@ -76,8 +83,6 @@ class Listener:
                     connection.close(reason)
                 else:
                     connection.abort(reason)
-            elif round_.requests_press:
-                connection.hurry()
 
     # What connections report
 

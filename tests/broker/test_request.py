@@ -49,6 +49,17 @@ def test_answering_twice_is_a_programmers_mistake() -> None:
         pending("two")
 
 
+def test_a_wait_that_fails_tells_its_listener_and_gets_no_answer() -> None:
+    heard: list[str] = []
+    pending: Pending[str] = Pending()
+    assert not pending.fail(), "nobody listens"
+    pending.attach(heard.append, lambda: heard.append("failed"))
+    assert pending.fail()
+    assert not pending.fail()
+    pending("too late")
+    assert heard == ["failed"]
+
+
 def test_a_wait_that_is_hurried_is_answered_with_what_is_there() -> None:
     pending: Pending[str] = Pending(on_hurry=lambda: pending("so far"))
     assert pending.response is None

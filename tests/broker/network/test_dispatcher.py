@@ -17,6 +17,7 @@ from support.messages import examples, instances, served
 from tidelog.broker.handlers.table import HANDLERS
 from tidelog.broker.network.dispatcher import Dispatcher, Exchange
 from tidelog.broker.request import NO_RESPONSE, Pending
+from tidelog.broker.topics.partition import Partition
 from tidelog.protocol.apis import APIS, Api, ApiKey
 from tidelog.protocol.errors import (
     ErrorCode,
@@ -396,6 +397,31 @@ def tamed(request: object) -> object:
         topics = (replace(topic, num_partitions=min(topic.num_partitions, 2)) for topic in request.topics)
         return replace(request, topics=tuple(topics))
     return request
+
+
+async def test_a_fetch_that_fails_after_its_wait_costs_its_connection_and_nobody_else(
+    house: House, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever wakes it commits what others have produced."""
+    desk = Desk(house)
+    exchange = desk.ask(a_long_poll())
+    assert exchange is not None
+
+    def crash(*_: object, **__: object) -> object:
+        raise ZeroDivisionError("a defect")
+
+    monkeypatch.setattr(Partition, "read", crash)
+    produced = desk.ask(a_produce())
+    assert produced is not None
+    await desk.settle(produced)
+    assert set(desk.late) == {exchange, produced}
+    assert exchange.buffers == []
+    assert house.client.closed_for == ["internal error"]
+    [line] = [record for record in caplog.records if record.levelno >= logging.ERROR]
+    assert line.exc_info is not None
+    assert line.exc_info[0] is ZeroDivisionError
+    assert house.server.metrics.inflight_requests == 0
+    assert house.server.metrics.api(ApiKey.FETCH).requests[ErrorCode.UNKNOWN_SERVER_ERROR] == 1
 
 
 ANY_REQUEST = st.sampled_from(served()).flatmap(

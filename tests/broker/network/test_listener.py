@@ -14,6 +14,7 @@ import pytest
 from support.house import PATIENCE_S, House, a_config, a_house
 from tidelog.broker.environment import RealEnvironment
 from tidelog.broker.handlers.table import HANDLERS
+from tidelog.broker.network.listener import UNSENT_IN_KERNEL_MAX
 from tidelog.broker.request import Pending
 from tidelog.broker.server import Server
 from tidelog.protocol.apis import APIS, ApiKey
@@ -366,3 +367,16 @@ async def test_how_connections_came_and_went_is_counted(tmp_path: Path) -> None:
             await until(lambda: metrics.connections_active == {name: 0})
         assert metrics.connections_opened == 3
         assert metrics.connections_closed == {"closed by peer": 1, "connection reset": 1, "protocol error": 1}
+
+
+async def test_what_is_written_to_a_client_waits_here_and_not_in_the_kernel(tmp_path: Path) -> None:
+    """Or a reader that takes its answers steadily would be seen to take nothing for a long time."""
+    async with a_house(tmp_path / "data") as house:
+        host, port = house.server.addresses[0].rsplit(":", 1)
+        reader, writer = await asyncio.open_connection(host, int(port))
+        writer.write(struct.pack(">ihhih", 10, 18, 0, 1, -1))
+        await reader.readexactly(4)
+        [connection] = house.server._listeners[0]._connections  # noqa: SLF001
+        accepted = connection._transport.get_extra_info("socket")  # type: ignore[union-attr]  # noqa: SLF001
+        assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT) == UNSENT_IN_KERNEL_MAX
+        writer.close()

@@ -2,9 +2,12 @@
 
 import asyncio
 
+import pytest
+
 from support.bench import Bench, on_the_bench
 from support.builders import a_batch
-from tidelog.broker.topics.delayed_fetch import ParkedFetch
+from tidelog.broker.memory import ResponseMemory
+from tidelog.broker.topics.delayed_fetch import DelayedFetches, ParkedFetch
 from tidelog.broker.topics.partition import Partition
 
 SIZE = len(a_batch([b"value"]))
@@ -126,6 +129,55 @@ async def test_a_stop_answers_everybody_once(bench: Bench) -> None:
     bench.fetches.finish_all()
     await asyncio.sleep(120)
     assert [one.times for one in waiting] == [1, 1, 1]
+
+
+@on_the_bench
+async def test_whoever_is_parked_while_the_broker_stops_does_not_wait(bench: Bench) -> None:
+    bench.fetches.finish_all()
+    late = Waiting(bench, bench.partition())
+    await asyncio.sleep(0.1)
+    assert late.times == 1
+
+
+@on_the_bench
+async def test_an_answer_that_cannot_be_made_is_nobody_elses_harm(bench: Bench) -> None:
+    """Whoever wakes the fetches is the flusher, in the middle of its round."""
+    partition = bench.partition()
+    failures: list[bool] = []
+
+    def defect() -> None:
+        raise ZeroDivisionError("a defect")
+
+    def fail() -> bool:
+        failures.append(True)
+        return True
+
+    broken = ParkedFetch({partition: 1000}, wanted_bytes=1, answer=defect)
+    broken.fail = fail
+    bench.fetches.park(broken, wait_s=60)
+    behind = Waiting(bench, partition)
+    append = bench.produce(partition)
+    await bench.settle()
+    assert (failures, behind.times, append.error) == ([True], 1, None)
+    broken = ParkedFetch({partition: 1000}, wanted_bytes=1, answer=defect)
+    with pytest.raises(ZeroDivisionError):
+        bench.fetches.finish(broken)
+
+
+@on_the_bench
+async def test_a_client_that_goes_while_its_answer_waits_for_memory_leaves_nothing_behind(bench: Bench) -> None:
+    memory = ResponseMemory(100)
+    memory.count(100)
+    fetches, answers = DelayedFetches(memory.when_free), []
+    fetch = ParkedFetch({bench.partition(): 1000}, wanted_bytes=1, answer=lambda: answers.append("late"))
+    fetches.park(fetch, wait_s=5.0)
+    await asyncio.sleep(6)
+    assert memory.waiting == 1
+    fetches.forget(fetch)
+    assert memory.waiting == 0
+    memory.count(-100)
+    await asyncio.sleep(1)
+    assert answers == []
 
 
 @on_the_bench
