@@ -6,6 +6,9 @@ some hundred message classes cost more than the rest of a start.
 
 `versions` is what is served. `advertised_min` may be lower: Produce 0-2 are advertised though refused, because older
 librdkafka switches compression off when the range does not begin at 0 (KAFKA-18659).
+
+What Kafka's protocol has no word for are APIs of our own, offered on the tide wire only. Their keys are negative, which
+no key of Kafka's will ever be; the Kafka wire neither knows nor advertises them.
 """
 
 from __future__ import annotations
@@ -21,7 +24,7 @@ from .fields import VersionRange
 
 
 class ApiKey(IntEnum):
-    """Kafka's numbers of the APIs that clients use."""
+    """Kafka's numbers of the APIs that clients use; below zero, numbers of our own."""
 
     PRODUCE = 0
     FETCH = 1
@@ -92,6 +95,7 @@ class ApiKey(IntEnum):
     DESCRIBE_SHARE_GROUP_OFFSETS = 90
     ALTER_SHARE_GROUP_OFFSETS = 91
     DELETE_SHARE_GROUP_OFFSETS = 92
+    DESCRIBE_LAG = -1000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,6 +111,11 @@ class Api:
     """From which version on it claims to be served."""
     flexible_from: int | None
     """The first version with compact lengths and tagged fields (KIP-482)."""
+
+    @property
+    def is_kafkas(self) -> bool:
+        """Whether Kafka has it, too; all others are for the tide wire only."""
+        return self.key >= 0
 
     @property
     def request(self) -> type:
@@ -166,10 +175,6 @@ _ROWS = (
     _row(ApiKey.DESCRIBE_CLUSTER, "0-2", flexible_from=0),
     _row(ApiKey.LIST_CONFIG_RESOURCES, "0-1", flexible_from=0),
     _row(ApiKey.DESCRIBE_TOPIC_PARTITIONS, "0", flexible_from=0),
-)
-"""What is served and advertised: an API whose handler exists."""
-
-_UNSERVED = (
     _row(ApiKey.OFFSET_COMMIT, "2-10", flexible_from=8),
     _row(ApiKey.OFFSET_FETCH, "1-10", flexible_from=6),
     _row(ApiKey.FIND_COORDINATOR, "0-6", flexible_from=3),
@@ -179,6 +184,15 @@ _UNSERVED = (
     _row(ApiKey.SYNC_GROUP, "0-5", flexible_from=4),
     _row(ApiKey.DESCRIBE_GROUPS, "0-6", flexible_from=5),
     _row(ApiKey.LIST_GROUPS, "0-5", flexible_from=3),
+    _row(ApiKey.DELETE_GROUPS, "0-2", flexible_from=2),
+    _row(ApiKey.OFFSET_DELETE, "0"),
+    _row(ApiKey.CONSUMER_GROUP_HEARTBEAT, "0-1", flexible_from=0),
+    _row(ApiKey.CONSUMER_GROUP_DESCRIBE, "0-1", flexible_from=0),
+    _row(ApiKey.DESCRIBE_LAG, "0"),
+)
+"""What is served: an API whose handler exists."""
+
+_UNSERVED = (
     _row(ApiKey.SASL_HANDSHAKE, "0-1"),
     _row(ApiKey.DELETE_RECORDS, "0-2", flexible_from=2),
     _row(ApiKey.ADD_PARTITIONS_TO_TXN, "0-5", flexible_from=3),
@@ -195,8 +209,6 @@ _UNSERVED = (
     _row(ApiKey.RENEW_DELEGATION_TOKEN, "1-2", flexible_from=2),
     _row(ApiKey.EXPIRE_DELEGATION_TOKEN, "1-2", flexible_from=2),
     _row(ApiKey.DESCRIBE_DELEGATION_TOKEN, "1-3", flexible_from=2),
-    _row(ApiKey.DELETE_GROUPS, "0-2", flexible_from=2),
-    _row(ApiKey.OFFSET_DELETE, "0"),
     _row(ApiKey.DESCRIBE_CLIENT_QUOTAS, "0-1", flexible_from=1),
     _row(ApiKey.ALTER_CLIENT_QUOTAS, "0-1", flexible_from=1),
     _row(ApiKey.DESCRIBE_USER_SCRAM_CREDENTIALS, "0", flexible_from=0),
@@ -204,8 +216,6 @@ _UNSERVED = (
     _row(ApiKey.DESCRIBE_PRODUCERS, "0", flexible_from=0),
     _row(ApiKey.DESCRIBE_TRANSACTIONS, "0", flexible_from=0),
     _row(ApiKey.LIST_TRANSACTIONS, "0-2", flexible_from=0),
-    _row(ApiKey.CONSUMER_GROUP_HEARTBEAT, "0-1", flexible_from=0),
-    _row(ApiKey.CONSUMER_GROUP_DESCRIBE, "0-1", flexible_from=0),
     _row(ApiKey.GET_TELEMETRY_SUBSCRIPTIONS, "0", flexible_from=0),
     _row(ApiKey.PUSH_TELEMETRY, "0", flexible_from=0),
     _row(ApiKey.SHARE_GROUP_HEARTBEAT, "1", flexible_from=0),
@@ -222,6 +232,8 @@ _UNSERVED = (
 
 APIS: Mapping[ApiKey, Api] = MappingProxyType(dict(_ROWS))
 """What is served."""
+KAFKA_APIS: Mapping[ApiKey, Api] = MappingProxyType({key: api for key, api in APIS.items() if api.is_kafkas})
+"""What of it is served on the Kafka wire, too, and advertised."""
 BY_NAME: Mapping[str, Api] = MappingProxyType({api.name: api for api in APIS.values()})
 """What is served, as the tide wire calls it."""
 DEFINED: Mapping[ApiKey, Api] = MappingProxyType(dict(_ROWS + _UNSERVED))

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 
-from .apis import APIS, DEFINED_BY_NAME, Api, ApiKey
+from .apis import DEFINED_BY_NAME, KAFKA_APIS, Api, ApiKey
 from .codegen import UNREADABLE, Decode, Encode, decoder, encoder, skip_tags
 from .errors import ErrorCode, MalformedMessage, NotServed, UnsupportedVersion
 from .primitives import Buffer, read_int32
@@ -31,8 +31,8 @@ class KafkaWire:
 
     __slots__ = ("_apis",)
 
-    def __init__(self, apis: Mapping[ApiKey, Api] = APIS) -> None:
-        self._apis = {int(key): api for key, api in apis.items()}
+    def __init__(self, apis: Mapping[ApiKey, Api] = KAFKA_APIS) -> None:
+        self._apis = {int(key): api for key, api in apis.items() if api.is_kafkas}
         """Which requests are known, by key; responses are read and written of every API that is defined."""
 
     @property

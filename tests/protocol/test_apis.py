@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from tidelog.protocol.apis import APIS, BY_NAME, DEFINED, DEFINED_BY_NAME, Api, ApiKey, api_of
+from tidelog.protocol.apis import APIS, BY_NAME, DEFINED, DEFINED_BY_NAME, KAFKA_APIS, Api, ApiKey, api_of
 
 NEEDED = (
     (0, "Produce", "3-13"),
@@ -82,11 +82,23 @@ NEEDED = (
 )
 """What clients ask for, as (key, name, versions); AddPartitionsToTxn from 4 on is spoken among brokers."""
 
+OUR_OWN = ((-1000, "DescribeLag", "0-0"),)
+"""What Kafka's protocol has no word for; a number that was given once is never given again."""
+
 
 def test_every_api_that_clients_use_is_defined_in_the_versions_that_they_use() -> None:
-    assert sorted((int(key), api.name, str(api.versions)) for key, api in DEFINED.items()) == list(NEEDED)
+    assert sorted((int(key), api.name, str(api.versions)) for key, api in DEFINED.items()) == [*OUR_OWN, *NEEDED]
     assert all(api.key is key for key, api in DEFINED.items())
     assert set(DEFINED) == set(ApiKey)
+
+
+def test_what_kafka_does_not_know_has_keys_that_kafka_cannot_have() -> None:
+    # Kafka's own ApiKeys refuses a negative id at its start; vendors' APIs have been seen up to 32,000.
+    assert [api.name for api in DEFINED.values() if not api.is_kafkas] == [name for _, name, _ in OUR_OWN]
+    assert all(key < 0 for key, _, _ in OUR_OWN)
+    assert dict(KAFKA_APIS) == {key: api for key, api in APIS.items() if key >= 0}
+    # Each is spoken in one version: the tide wire has no other.
+    assert all(api.versions.min == api.versions.max for api in DEFINED.values() if not api.is_kafkas)
 
 
 def test_the_tables_hold_every_api_once() -> None:
