@@ -314,6 +314,12 @@ class Log:
             raise CorruptLog(segment.path, begin.position, f"the segment ends before offset {limit.offset}")
         return b"", begin
 
+    def header_of(self, offset: int) -> BatchHeader:
+        """Of the batch that holds `offset`, which lies below `written_offset`; `CorruptLog` if there is none."""
+        assert self.start_offset <= offset < self.written_offset
+        segment, begin = self._place_of(offset)
+        return segment.header_at(begin.position)
+
     def find_timestamp(self, timestamp_ms: int, *, up_to: int) -> TimestampOffset | None:
         """The first record below `up_to` of at least that time (L-6)."""
         up_to = min(up_to, self.written_offset)

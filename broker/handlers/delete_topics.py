@@ -64,6 +64,11 @@ class _Deletion:
             if state.name is None and state.topic_id == ZERO_UUID:
                 raise RequestRefused(ErrorCode.INVALID_REQUEST, "Neither topic name nor id were specified.")
             topic = self._services.topics.find(state.name or "", state.topic_id)
+            if topic.is_internal:
+                # In Kafka whoever has the right may: with it go the offsets of every group, and no group works after.
+                raise RequestRefused(
+                    ErrorCode.INVALID_TOPIC_EXCEPTION, f"Topic '{topic.name}' is internal: only the broker deletes it"
+                )
         except RequestRefused as error:
             self._results[position] = _failure(state, error)
             return

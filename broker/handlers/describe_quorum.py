@@ -16,7 +16,7 @@ from ...protocol.messages.describe_quorum import (
 )
 from ..request import RequestContext
 from ..services import Services
-from ..topics.registry import METADATA_TOPIC
+from ..topics.internal_topics import METADATA_TOPIC
 
 LISTENER = "CONTROLLER"
 """What Kafka's documentation calls the listener of its controllers; ours is any that clients use."""

@@ -14,6 +14,9 @@ OPERATIONS_ON_CLUSTER = sum(1 << operation for operation in (5, 7, 8, 9, 10, 11,
 """The same of the cluster: create, alter, describe, act as a broker, describe its settings, alter them, write with a
 producer id."""
 
+OPERATIONS_ON_GROUP = sum(1 << operation for operation in (3, 6, 8, 10, 11))
+"""The same of a group: read, delete, describe, describe its settings, alter them."""
+
 
 @dataclass(frozen=True, slots=True)
 class Node:

@@ -20,7 +20,7 @@ from ...storage.errors import LogExists, StorageError
 from ..config import PARTITIONS_MAX
 from ..metadata.records import PartitionsAdded
 from ..metadata.store import MetadataStore
-from .registry import Topic, Topics, TopicWaiter
+from .registry import Topic, Topics, TopicWaiter, What
 
 logger = logging.getLogger(__name__)
 
@@ -105,6 +105,7 @@ class Growth:
         topic.partitions += topic.coming
         topic.coming = []
         logger.info("topic grown topic=%s id=%s partitions=%d", topic.name, topic.topic_id, len(topic.partitions))
+        self._topics.tell(topic, What.GROWN)
         self._ended(topic, waiter, topic)
 
     def _ended(self, topic: Topic, waiter: TopicWaiter, outcome: Topic | Exception) -> None:

@@ -261,6 +261,20 @@ class Partition:
         end = self.log.leader_epochs.end_of(epoch, end_offset=self.log.end_offset)
         return None if end is None else EpochEnd(end.epoch, min(end.end_offset, self.high_watermark))
 
+    def time_at(self, offset: int) -> int | None:
+        """When the record at `offset` was written, in milliseconds since 1970: None if unknown, or there is no such.
+
+        It is the time of the first record of its batch, which was written with it; no record is decoded for this.
+        """
+        if self.deleted or not self.log.start_offset <= offset < self.high_watermark:
+            return None
+        try:
+            header = self.log.header_of(offset)
+        except StorageError:
+            return None  # whoever reads there is told
+        time_ms = header.max_timestamp if header.is_log_append_time else header.base_timestamp
+        return time_ms if time_ms >= 0 else None
+
     def _note_damage(self, damage: CorruptLog) -> None:
         # One line: clients ask again and again.
         self._metrics.topic_error(self.topic, "corrupt")

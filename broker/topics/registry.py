@@ -10,7 +10,8 @@ import asyncio
 import logging
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from enum import Enum
 from uuid import UUID
 
 from ...protocol.errors import ErrorCode, RequestRefused
@@ -25,20 +26,36 @@ from ..metadata.store import MetadataStore
 from ..metrics import Metrics
 from .delayed_fetch import DelayedFetches
 from .flusher import Flusher
+from .internal_topics import INTERNAL_TOPICS, METADATA_TOPIC_ID
 from .partition import Partition
 
 logger = logging.getLogger(__name__)
-
-METADATA_TOPIC = "__cluster_metadata"
-METADATA_TOPIC_ID = UUID("00000000-0000-0000-0000-000000000001")
-INTERNAL_TOPICS = frozenset({METADATA_TOPIC, "__consumer_offsets", "__transaction_state", "__share_group_state"})
-"""Written by the broker alone [B-19]."""
 
 NAME_LENGTH_MAX = 249
 LEGAL_NAME = re.compile(r"[a-zA-Z0-9._-]+", re.ASCII)
 
 TopicWaiter = Callable[["Topic | Exception"], None]
 """Told once what became of a creation, a growth or a deletion."""
+
+
+class What(Enum):
+    """What can happen to a topic."""
+
+    CREATED = "created"
+    GROWN = "grown"
+    DELETED = "deleted"
+
+
+@dataclass(frozen=True, slots=True)
+class TopicChange:
+    """What has happened to a topic."""
+
+    name: str
+    topic_id: UUID
+    what: What
+
+
+ChangeListener = Callable[[TopicChange], None]
 
 
 class Topic:
@@ -98,6 +115,7 @@ class Topics:
         self._leaving: dict[str, list[Callable[[], None]]] = {}
         """Names whose deleted logs are still being removed, and what waits for that."""
         self._touched: dict[Partition, None] = {}
+        self._listeners: list[ChangeListener] = []
         self._is_closed = False
 
     def __iter__(self) -> Iterator[Topic]:
@@ -145,6 +163,18 @@ class Topics:
     def holds(self, topic: Topic) -> bool:
         """Whether the topic is there still: neither deleted, nor is everything at its end."""
         return self._by_id.get(topic.topic_id) is topic and not self._is_closed
+
+    # Changes
+
+    def on_change(self, listener: ChangeListener) -> None:
+        """Tell this one of every topic that was created, has grown or was deleted, before anybody who asked for it."""
+        self._listeners.append(listener)
+
+    def tell(self, topic: Topic, what: What) -> None:
+        """Something has happened to a topic; everybody can see it now."""
+        change = TopicChange(topic.name, topic.topic_id, what)
+        for listener in self._listeners:
+            listener(change)
 
     # The end of a socket read
 
@@ -256,7 +286,22 @@ class Topics:
         Returns the new id. Raises RequestRefused on an illegal name, ConfigError on an illegal setting.
         """
         self.check_name(name)
-        configs = spelled(configs)
+        return self._create_named(name, partitions, spelled(configs), waiter)
+
+    def create_internal(
+        self, name: str, *, partitions: int, configs: Mapping[str, str], waiter: TopicWaiter
+    ) -> UUID | None:
+        """Create one of the broker's own topics; `waiter` gets it once its logs are there, or the error.
+
+        Returns the new id; None when it is being created already, for somebody else. It must not exist.
+        """
+        assert name in INTERNAL_TOPICS, f"{name} is a user's"
+        assert name not in self._by_name, f"{name} is there"
+        if self.await_creation(name, waiter):
+            return None
+        return self._create_named(name, partitions, spelled(configs), waiter)
+
+    def _create_named(self, name: str, partitions: int, configs: dict[str, str], waiter: TopicWaiter) -> UUID:
         fact = TopicCreated(
             name=name,
             topic_id=UUID(int=self._environment.random.getrandbits(128), version=4),
@@ -300,6 +345,7 @@ class Topics:
                 partition.detach()
             self._metrics.forget_topic(topic.name)
             logger.info("topic deleted topic=%s id=%s", topic.name, topic.topic_id)
+            self.tell(topic, What.DELETED)
             self._leaving[topic.name] = []
             self._flusher.after_round(lambda: self._delete_next(topic.name, doomed))
             waiter(topic)
@@ -321,6 +367,7 @@ class Topics:
         topic.reconfigure(self._defaults.with_overrides(topic.configs))  # they may have changed while it was made
         self._add(topic)
         logger.info("topic created topic=%s id=%s partitions=%d", topic.name, topic.topic_id, partitions)
+        self.tell(topic, What.CREATED)
         self._creation_ended(topic.name, topic)
 
     def _undo_creation(self, topic: Topic, cause: StorageError) -> None:

@@ -414,3 +414,14 @@ def test_every_byte_served_is_a_whole_batch() -> None:
         assert sum(header.size for header in headers) == len(fetched.records)
         assert headers[0].base_offset == fetched.base_offset == 20
         assert headers[-1].next_offset == fetched.next_offset
+
+
+def test_the_header_of_a_batch_is_found_by_any_of_its_offsets() -> None:
+    log = a_log()
+    expected = []
+    for number in range(60):
+        batch = append(log, *(some_value(index) for index in range(1 + number % 3)))
+        header = read_header(batch, 0)
+        expected += [header] * header.record_count
+    assert log.segment_count > 2
+    assert [log.header_of(offset) for offset in range(log.written_offset)] == expected

@@ -18,7 +18,8 @@ from tidelog.broker.errors import code_of
 from tidelog.broker.metadata.records import Fact, PartitionsAdded, TopicCreated
 from tidelog.broker.metadata.store import MetadataStore
 from tidelog.broker.server import Server
-from tidelog.broker.topics.registry import METADATA_TOPIC, Topic
+from tidelog.broker.topics.internal_topics import METADATA_TOPIC
+from tidelog.broker.topics.registry import Topic
 from tidelog.protocol.errors import ErrorCode, RequestRefused
 from tidelog.storage.config import LogConfig
 from tidelog.storage.log_directory import LogDirectory

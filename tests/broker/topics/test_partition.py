@@ -557,3 +557,42 @@ async def test_a_partition_begins_where_its_log_is_durable(bench: Bench) -> None
         metrics=bench.metrics,
     )
     assert (again.high_watermark, readable(again)) == (2, [b"a", b"b"])
+
+
+# How old a record is
+
+
+@on_the_bench
+async def test_a_record_is_as_old_as_the_first_one_of_its_batch(bench: Bench) -> None:
+    partition = bench.partition()
+    for number in range(3):
+        times = BASE_TIMESTAMP + number * 60_000
+        bench.stage(partition, batch=a_batch((b"a", b"b"), base_timestamp=times, timestamp_step=1000))
+    assert partition.time_at(0) is None, "nobody sees it yet"
+    partition.write_out()
+    await bench.settle()
+    found = [partition.time_at(offset) for offset in range(7)]
+    assert found == [BASE_TIMESTAMP + minute * 60_000 for minute in (0, 0, 1, 1, 2, 2)] + [None]
+
+
+@on_the_bench
+async def test_under_log_append_time_it_is_as_old_as_its_append(bench: Bench) -> None:
+    partition = bench.partition(message_timestamp_type="LogAppendTime")
+    bench.stage(partition, batch=a_batch(base_timestamp=BASE_TIMESTAMP - 1000))
+    partition.write_out()
+    await bench.settle()
+    [header] = [header for _, header in batches.walk(partition.read(0, size_max=1000, at_least_one=True).records)]
+    assert partition.time_at(0) == header.max_timestamp > BASE_TIMESTAMP - 1000
+
+
+@on_the_bench
+async def test_a_record_without_a_time_or_that_cannot_be_read_has_no_age(bench: Bench) -> None:
+    partition = bench.partition()
+    bench.stage(partition, batch=a_batch(base_timestamp=-1, timestamp_step=0))
+    bench.stage(partition)
+    partition.write_out()
+    await bench.settle()
+    assert partition.time_at(0) is None
+    assert partition.time_at(1) == BASE_TIMESTAMP
+    partition.detach()
+    assert partition.time_at(1) is None

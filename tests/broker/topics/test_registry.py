@@ -18,8 +18,9 @@ from tidelog.broker.errors import code_of
 from tidelog.broker.metadata.records import Fact, TopicCreated, TopicDeleted
 from tidelog.broker.metadata.store import MetadataStore
 from tidelog.broker.server import Server
+from tidelog.broker.topics.internal_topics import METADATA_TOPIC
 from tidelog.broker.topics.partition import Partition
-from tidelog.broker.topics.registry import METADATA_TOPIC, Topic, Topics
+from tidelog.broker.topics.registry import Topic, TopicChange, Topics, What
 from tidelog.protocol.errors import ErrorCode, RequestRefused
 from tidelog.protocol.primitives import ZERO_UUID
 from tidelog.storage.config import ConfigError, LogConfig
@@ -175,6 +176,62 @@ async def test_the_metadata_log_is_no_topic(bench: Bench) -> None:
     await house.create("orders")
     assert [topic.name for topic in house.server.topics] == ["orders"]
     assert house.server.topics.by_name(METADATA_TOPIC) is None
+
+
+# Those who listen
+
+
+@on_the_bench
+async def test_those_who_listen_are_told_of_every_change_before_those_who_asked_for_it(bench: Bench) -> None:
+    house = await bench.serve()
+    topics = house.server.topics
+    told: list[TopicChange | str] = []
+    topics.on_change(told.append)
+    topics.create("orders", partitions=1, configs={}, waiter=lambda _: told.append("created"))
+    await house.create("bills")
+    orders, bills = topic_of(house), topic_of(house, "bills")
+    house.server.services.growth.grow(orders, 2, lambda _: told.append("grown"))
+    changes = Changes(topics)
+    changes.delete(bills)
+    await changes.heard(1)
+    await house.create("others")
+    assert told[:2] == [TopicChange("orders", orders.topic_id, What.CREATED), "created"]
+    assert TopicChange("bills", bills.topic_id, What.CREATED) in told
+    grown = told.index(TopicChange("orders", orders.topic_id, What.GROWN))
+    assert told[grown + 1] == "grown"
+    assert told.count(TopicChange("bills", bills.topic_id, What.DELETED)) == 1
+
+
+@on_the_bench
+async def test_what_is_told_is_so_already(bench: Bench) -> None:
+    house = await bench.serve()
+    topics = house.server.topics
+    seen: list[tuple[What, int | None]] = []
+
+    def look(change: TopicChange) -> None:
+        topic = topics.by_id(change.topic_id)
+        seen.append((change.what, None if topic is None else len(topic.partitions)))
+
+    topics.on_change(look)
+    await house.create("orders", 2)
+    heard = Changes(topics)
+    house.server.services.growth.grow(topic_of(house), 5, heard.hear)
+    await heard.heard(1)
+    await deleted(house)
+    assert seen == [(What.CREATED, 2), (What.GROWN, 5), (What.DELETED, None)]
+
+
+@on_the_bench
+async def test_of_what_did_not_happen_nobody_is_told(bench: Bench) -> None:
+    house = await bench.serve()
+    told: list[TopicChange] = []
+    house.server.topics.on_change(told.append)
+    changes = Changes(house.server.topics)
+    bench.disk.fail_next("append", path=METADATA_TOPIC)
+    changes.create("orders")
+    await changes.heard(1)
+    assert isinstance(changes.outcomes[0], StorageError)
+    assert told == []
 
 
 # Creation
