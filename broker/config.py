@@ -25,6 +25,7 @@ from ..storage.config import (
     settings_of,
     unknown,
 )
+from .group_config import GROUP_SETTINGS, GroupConfig
 from .kafka_settings import BROKER_NOT_BUILT
 
 __all__ = ["BrokerConfig", "ConfigError", "ConfigSource", "HttpAddress", "ListenerAddress", "LogConfig", "Origin"]
@@ -188,6 +189,7 @@ class ConfigSource(IntEnum):
     STATIC_BROKER_CONFIG = 4
     DEFAULT_CONFIG = 5
     DYNAMIC_BROKER_LOGGER_CONFIG = 6
+    GROUP_CONFIG = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -360,6 +362,8 @@ class BrokerConfig:
     )
     log: LogConfig = field(default_factory=LogConfig)
     """What a topic has that says nothing else; set under the `log.` names of the topic settings."""
+    groups: GroupConfig = field(default_factory=GroupConfig)
+    """What holds for groups that say nothing else."""
     origins: Mapping[str, Origin] = field(default_factory=dict)
     """Where each value that was set came from, by the setting's name."""
 
@@ -401,6 +405,7 @@ BROKER_SETTINGS: Mapping[str, Setting] = settings_of(BrokerConfig)
 
 KEYS: Mapping[str, Setting] = {
     **{key: one for one in BROKER_SETTINGS.values() for key in (one.name, *one.aliases)},
+    **{one.name: one for one in GROUP_SETTINGS.values()},
     **{one.broker_name: one for one in TOPIC_SETTINGS.values()},
 }
 """Every name under which something can be set, and what it sets."""
@@ -426,7 +431,9 @@ class Given:
 def _with_values(config: BrokerConfig, values: Mapping[str, object]) -> BrokerConfig:
     """A copy with other values, by the settings' broker names. Raises ConfigError where they do not go together."""
     log = changed(config.log, _by_attribute(TOPIC_SETTINGS, values))
-    config = replace(changed(config, _by_attribute(BROKER_SETTINGS, values)), log=log)
+    groups = changed(config.groups, _by_attribute(GROUP_SETTINGS, values))
+    groups.check()
+    config = replace(changed(config, _by_attribute(BROKER_SETTINGS, values)), log=log, groups=groups)
     if config.max_connections_per_ip == 0 and not config.max_connections_per_ip_overrides:
         raise ConfigError(
             "max.connections.per.ip can be set to zero only if max.connections.per.ip.overrides property is set."

@@ -4,19 +4,24 @@ A setting's places, the stronger first: the topic, this broker at run time, all 
 was started with, the default. Kafka calls them synonyms; the first one holds.
 
 Listed is what is true: settings that are built, and of those that are not the ones with a value that says what happens
-anyway. A setting whose mechanism is not built and of which no value would be true (`sasl.*`, `ssl.*`, `offsets.*`) is
-not listed at all: any value would claim that something reads it.
+anyway. A setting whose mechanism is not built and of which no value would be true (`sasl.*`, `transaction.*`) is not
+listed at all: any value would claim that something reads it.
 
 Read-only are a broker's settings that hold from its start to its end, and those that are not built. A topic's never
 are, as in Kafka: tools drop a change of one that is, in silence, and whoever wants it shall hear why it cannot be had.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from types import MappingProxyType
 
 from ..storage.config import TOPIC_NOT_BUILT, TOPIC_SETTINGS, NotBuilt, Setting, ValueType
 from .config import BROKER_SETTINGS, DYNAMIC, BrokerConfig, ConfigSource
+from .group_config import GROUP_SETTINGS
+from .group_overrides import OF_ONE_GROUP
 from .kafka_settings import BROKER_NOT_BUILT
+
+NOTHING: Mapping[str, str] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +68,8 @@ class Layers:
     """At run time, for this one."""
 
 
-def topic_entries(layers: Layers, configs: Mapping[str, str]) -> list[ConfigEntry]:
-    """Every setting of a topic that says `configs` itself, by name."""
+def topic_entries(layers: Layers, configs: Mapping[str, str], fixed: Mapping[str, str] = NOTHING) -> list[ConfigEntry]:
+    """Every setting of a topic that says `configs` itself and has `fixed` for good, by name."""
     static = layers.static.log
     entries = [
         ConfigEntry(
@@ -72,11 +77,15 @@ def topic_entries(layers: Layers, configs: Mapping[str, str]) -> list[ConfigEntr
             read_only=False,
             value_type=one.value_type,
             text=one.text,
-            synonyms=(*_own(one, configs), *_places(one, one.broker_name, layers, getattr(static, attribute))),
+            synonyms=(
+                *_own(one, configs, ConfigSource.DYNAMIC_TOPIC_CONFIG),
+                *_places(one, one.broker_name, layers, getattr(static, attribute)),
+            ),
         )
         for attribute, one in TOPIC_SETTINGS.items()
     ]
-    entries += _unbuilt(TOPIC_NOT_BUILT, configs, ConfigSource.DYNAMIC_TOPIC_CONFIG, read_only=False)
+    unbuilt = _unbuilt(TOPIC_NOT_BUILT, configs, ConfigSource.DYNAMIC_TOPIC_CONFIG, read_only=False)
+    entries += [_fixed(entry, fixed[entry.name]) if entry.name in fixed else entry for entry in unbuilt]
     return sorted(entries, key=lambda entry: entry.name)
 
 
@@ -84,6 +93,7 @@ def broker_entries(layers: Layers) -> list[ConfigEntry]:
     """Every setting of this broker, by name; those that have several names under each of them."""
     static = layers.static
     values = [(one, getattr(static, attribute)) for attribute, one in BROKER_SETTINGS.items()]
+    values += [(one, getattr(static.groups, attribute)) for attribute, one in GROUP_SETTINGS.items()]
     values += [(one, getattr(static.log, attribute)) for attribute, one in TOPIC_SETTINGS.items()]
     entries = [
         ConfigEntry(
@@ -101,6 +111,24 @@ def broker_entries(layers: Layers) -> list[ConfigEntry]:
     return sorted(entries, key=lambda entry: entry.name)
 
 
+def group_entries(layers: Layers, configs: Mapping[str, str]) -> list[ConfigEntry]:
+    """Every setting of a group that says `configs` itself, by name."""
+    brokers = {one.name: getattr(layers.static.groups, attribute) for attribute, one in GROUP_SETTINGS.items()}
+    return [
+        ConfigEntry(
+            name=one.name,
+            read_only=False,
+            value_type=one.value_type,
+            text=one.text,
+            synonyms=(
+                *_own(one, configs, ConfigSource.GROUP_CONFIG),
+                *_places(one, one.broker_name, layers, brokers[one.broker_name]),
+            ),
+        )
+        for one in sorted(OF_ONE_GROUP.values(), key=lambda one: one.name)
+    ]
+
+
 def all_brokers_entries(layers: Layers) -> list[ConfigEntry]:
     """What was set at run time for all brokers: that alone is listed, as in Kafka."""
     source = ConfigSource.DYNAMIC_DEFAULT_BROKER_CONFIG
@@ -116,9 +144,18 @@ def all_brokers_entries(layers: Layers) -> list[ConfigEntry]:
     ]
 
 
-def _own(one: Setting, configs: Mapping[str, str]) -> Iterator[Synonym]:
+def _own(one: Setting, configs: Mapping[str, str], source: ConfigSource) -> Iterator[Synonym]:
     if one.name in configs:
-        yield Synonym(one.name, one.show(configs[one.name]), ConfigSource.DYNAMIC_TOPIC_CONFIG)
+        yield Synonym(one.name, one.show(configs[one.name]), source)
+
+
+def _fixed(entry: ConfigEntry, value: str) -> ConfigEntry:
+    """The entry of a setting that is not built, where the broker has fixed it for a topic of its own."""
+    own = Synonym(entry.name, value, ConfigSource.DYNAMIC_TOPIC_CONFIG)
+    default = replace(entry.synonyms[-1], source=ConfigSource.DEFAULT_CONFIG)
+    mechanism = TOPIC_NOT_BUILT[entry.name].text
+    text = f"Fixed, for the topic is the broker's own. {mechanism.capitalize()} is not built yet: nothing is removed."
+    return replace(entry, synonyms=(own, default), text=text)
 
 
 def _places(one: Setting, name: str, layers: Layers, static: object) -> Iterator[Synonym]:

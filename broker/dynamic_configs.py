@@ -1,4 +1,4 @@
-"""DynamicConfigs: what was set at run time, of the brokers here, of each topic in its topic; and what holds by it.
+"""DynamicConfigs: what was set at run time, of brokers and groups here, of topics in each; and what holds by it.
 
 A change is a fact: the complete settings that a resource has from then on. It is decided, made durable, and only then
 applied and answered. Changes are made one request at a time, so that each begins from what the one before it left, and
@@ -17,11 +17,13 @@ from enum import IntEnum
 from ..protocol.errors import ErrorCode, RequestRefused
 from ..storage.config import TOPIC_ATTRIBUTES, TOPIC_NOT_BUILT, TOPIC_SETTINGS, ConfigError, ValueType, spelled, unknown
 from .config import DYNAMIC, KEYS, BrokerConfig
-from .config_listing import ConfigEntry, Layers, all_brokers_entries, broker_entries, topic_entries
+from .config_listing import ConfigEntry, Layers, all_brokers_entries, broker_entries, group_entries, topic_entries
+from .group_overrides import GroupOverrides, checked, value_type
 from .kafka_settings import BROKER_NOT_BUILT
 from .log_levels import check_level, set_level
 from .metadata.records import ConfigsChanged, Fact, ResourceType
 from .metadata.store import MetadataStore
+from .topics.internal_topics import fixed_settings
 from .topics.registry import Topic, Topics, check_legal_name
 
 logger = logging.getLogger(__name__)
@@ -100,21 +102,31 @@ class DynamicConfigs:
         self._topics = topics
         self._brokers: dict[str, Mapping[str, str]] = {}
         """By node id as text; of other nodes too, whose facts are only kept."""
+        self.groups = GroupOverrides(lambda: self.current.groups)
+        """What single groups say, and with it the settings of groups as of now."""
         self._listeners: list[Callable[[BrokerConfig], None]] = []
         self._waiting: deque[_Request] = deque()
         self._is_deciding = self._is_writing = False
 
     def load(self, facts: Iterable[Fact]) -> None:
         """Take up what was set before this start; before the topics are opened. Raises ConfigError."""
+        of_groups: dict[str, Mapping[str, str]] = {}
         for fact in facts:
             if isinstance(fact, ConfigsChanged) and fact.resource_type == ResourceType.BROKER:
                 self._brokers[fact.resource_name] = fact.configs
+            elif isinstance(fact, ConfigsChanged) and fact.resource_type == ResourceType.GROUP:
+                of_groups[fact.resource_name] = fact.configs
         for name in (ALL_BROKERS, self._node_name):
             try:
                 _checked_dynamic(self._brokers.get(name, {}))
             except ConfigError as error:
                 # To leave it out would be to guess what it meant; a version that knows it can take it back.
                 raise ConfigError(f"what was set at run time for broker={name or 'all'} cannot hold: {error}") from None
+        for group_id, configs in of_groups.items():
+            try:
+                self.groups.set(group_id, configs)
+            except ConfigError as error:
+                raise ConfigError(f"what was set at run time for group={group_id} cannot hold: {error}") from None
         self._refresh()
 
     def on_change(self, listener: Callable[[BrokerConfig], None]) -> None:
@@ -123,9 +135,13 @@ class DynamicConfigs:
 
     # Listing
 
-    def topic_entries(self, configs: Mapping[str, str]) -> list[ConfigEntry]:
-        """Every setting of a topic that says `configs` itself."""
-        return topic_entries(self._layers, configs)
+    def topic_entries(self, configs: Mapping[str, str], *, name: str = "") -> list[ConfigEntry]:
+        """Every setting of a topic that says `configs` itself; its name matters if it is one of the broker's own."""
+        return topic_entries(self._layers, configs, fixed_settings(name))
+
+    def group_entries(self, group_id: str) -> list[ConfigEntry]:
+        """Every setting of a group, which need not exist."""
+        return group_entries(self._layers, self.groups.of(group_id))
 
     def broker_entries(self) -> list[ConfigEntry]:
         """Every setting of this broker."""
@@ -212,7 +228,7 @@ class DynamicConfigs:
                 if topic is None:
                     raise unknown_topic(resource.name)
                 old = topic.configs
-                new = self._decide_topic(old, alteration)
+                new = self._decide_topic(topic, alteration)
             case ResourceType.BROKER:
                 self._check_broker_name(resource.name)
                 old = brokers.get(resource.name, {})
@@ -221,7 +237,12 @@ class DynamicConfigs:
             case ResourceType.BROKER_LOGGER if not alteration.replaces:
                 self._alter_levels(resource.name, changes, validate_only=validate_only)
                 return None
-            case ResourceType.GROUP | ResourceType.CLIENT_METRICS:
+            case ResourceType.GROUP:
+                if not resource.name:
+                    raise _bad_request("Default group resources are not allowed.")
+                old = self.groups.of(resource.name)
+                new = self._decide_group(old, alteration)
+            case ResourceType.CLIENT_METRICS:
                 raise unsupported(resource.kind)
             case _:
                 raise _bad_request(f"Unknown resource type {resource.kind}")
@@ -230,16 +251,28 @@ class DynamicConfigs:
         fact = ConfigsChanged(resource_type=resource.kind, resource_name=resource.name, configs=new)
         return _Decided(position, fact, topic)
 
-    def _decide_topic(self, old: Mapping[str, str], alteration: Alteration) -> dict[str, str]:
+    def _decide_topic(self, topic: Topic, alteration: Alteration) -> dict[str, str]:
         def list_of(change: Change) -> str:
-            if _topic_type(change.name) is not ValueType.LIST:
-                verb = Operation(change.operation).name
-                raise _bad_config(f"Can't {verb} to key {change.name} because its type is not LIST.")
-            return {entry.name: entry.value for entry in self.topic_entries(old)}.get(change.name, "")
+            _check_list(change, _topic_type(change.name))
+            entries = self.topic_entries(topic.configs, name=topic.name)
+            return {entry.name: entry.value for entry in entries}.get(change.name, "")
 
-        new = _altered(old, alteration, list_of)
+        new = _altered(topic.configs, alteration, list_of)
+        for name, value in fixed_settings(topic.name).items():
+            if new.pop(name, value) != value:
+                raise _bad_config(f"{name} is {value} for good: Topic '{topic.name}' is internal")
         try:
             return spelled(new)
+        except ConfigError as error:
+            raise _bad_config(str(error)) from None
+
+    def _decide_group(self, old: Mapping[str, str], alteration: Alteration) -> dict[str, str]:
+        def list_of(change: Change) -> str:
+            _check_list(change, value_type(change.name))
+            raise AssertionError("no setting of a group is a list")
+
+        try:
+            return checked(_altered(old, alteration, list_of), self.current.groups)
         except ConfigError as error:
             raise _bad_config(str(error)) from None
 
@@ -292,7 +325,9 @@ class DynamicConfigs:
     def _apply(self, decided: _Decided) -> Exception | None:
         """The fact is durable: let it hold."""
         fact, topic = decided.fact, decided.topic
-        if topic is None:
+        if fact.resource_type == ResourceType.GROUP:
+            self.groups.set(fact.resource_name, fact.configs)
+        elif topic is None:
             self._brokers[fact.resource_name] = fact.configs
             self._refresh()
         elif self._topics.by_id(topic.topic_id) is None:
@@ -328,8 +363,7 @@ def unknown_topic(name: str) -> RequestRefused:
 
 def unsupported(kind: int) -> RequestRefused:
     """What Kafka has settings of, and nothing here would obey. To accept them would be to lie."""
-    what = "consumer groups are" if kind == ResourceType.GROUP else "metrics of clients are"
-    return _bad_request(f"Unsupported resource type: {ResourceType(kind).name}: {what} not built yet")
+    return _bad_request(f"Unsupported resource type: {ResourceType(kind).name}: metrics of clients are not built yet")
 
 
 def _bad_request(message: str) -> RequestRefused:
@@ -368,6 +402,13 @@ def _altered(old: Mapping[str, str], alteration: Alteration, list_of: Callable[[
             parts = [part for part in parts if part not in given]
         new[change.name] = ",".join(parts)
     return new
+
+
+def _check_list(change: Change, found: ValueType | None) -> None:
+    """Only to a list can something be added. Raises RequestRefused in Kafka's words."""
+    if found is not ValueType.LIST:
+        verb = Operation(change.operation).name
+        raise _bad_config(f"Can't {verb} to key {change.name} because its type is not LIST.")
 
 
 def _topic_type(name: str) -> ValueType | None:

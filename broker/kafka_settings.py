@@ -33,7 +33,8 @@ _BY_MECHANISM: Mapping[str, str] = {
     """,
     "replication": """
         alter.log.dirs.replication.quota.window.num alter.log.dirs.replication.quota.window.size.seconds
-        default.replication.factor eligible.leader.replicas.enable fetch.purgatory.purge.interval.requests
+        default.replication.factor eligible.leader.replicas.enable offsets.commit.required.acks
+        offsets.topic.replication.factor fetch.purgatory.purge.interval.requests
         follower.fetch.last.tiered.offset.enable min.insync.replicas num.replica.alter.log.dirs.threads
         num.replica.fetchers producer.purgatory.purge.interval.requests delete.records.purgatory.purge.interval.requests
         replica.fetch.backoff.ms replica.fetch.max.bytes replica.fetch.min.bytes replica.fetch.response.max.bytes
@@ -43,22 +44,19 @@ _BY_MECHANISM: Mapping[str, str] = {
         unclean.leader.election.interval.ms
     """,
     "a choice of threads (one event loop does the work)": """
-        background.threads num.io.threads num.network.threads num.recovery.threads.per.data.dir queued.max.requests
+        background.threads group.coordinator.threads num.io.threads num.network.threads
+        num.recovery.threads.per.data.dir queued.max.requests
     """,
     "a limit by rate": "connection.failed.authentication.delay.ms max.connection.creation.rate",
     "a choice of socket options": "socket.listen.backlog.size socket.receive.buffer.bytes socket.send.buffer.bytes",
-    "consumer groups": """
-        group.consumer.assignors group.consumer.heartbeat.interval.ms group.consumer.max.heartbeat.interval.ms
-        group.consumer.max.session.timeout.ms group.consumer.max.size group.consumer.migration.policy
-        group.consumer.min.heartbeat.interval.ms group.consumer.min.session.timeout.ms
-        group.consumer.regex.refresh.interval.ms group.consumer.session.timeout.ms
-        group.coordinator.append.linger.ms group.coordinator.new.enable group.coordinator.rebalance.protocols
-        group.coordinator.threads group.initial.rebalance.delay.ms group.max.session.timeout.ms group.max.size
-        group.min.session.timeout.ms offset.metadata.max.bytes offsets.commit.required.acks offsets.commit.timeout.ms
-        offsets.load.buffer.size offsets.retention.check.interval.ms offsets.retention.minutes
-        offsets.topic.compression.codec offsets.topic.num.partitions offsets.topic.replication.factor
-        offsets.topic.segment.bytes
+    "a delay of the coordinators' writes": "group.coordinator.append.linger.ms",
+    "a limit on how long a commit may take": "offsets.commit.timeout.ms",
+    "a choice of how much is read at a time when groups are loaded": "offsets.load.buffer.size",
+    "a choice of group protocols": "group.coordinator.new.enable group.coordinator.rebalance.protocols",
+    "a search by time for topics that patterns match (each change is seen at once)": """
+        group.consumer.regex.refresh.interval.ms
     """,
+    "compression of the offsets' topic": "offsets.topic.compression.codec",
     "queues": """
         errors.deadletterqueue.auto.create.topics.enable errors.deadletterqueue.topic.name.prefix
         group.share.assignors group.share.delivery.count.limit group.share.enable group.share.heartbeat.interval.ms
@@ -168,6 +166,9 @@ _ACCEPTED: Mapping[str, str] = {
     "connections.max.reauth.ms": "0",
     "default.replication.factor": "1",
     "delete.topic.enable": "true",
+    "group.coordinator.append.linger.ms": "0",
+    "group.coordinator.new.enable": "true",
+    "group.coordinator.rebalance.protocols": "classic,consumer",
     "log.cleaner.enable": "false",
     "log.cleanup.policy": "delete",
     "log.message.downconversion.enable": "false",
@@ -181,22 +182,27 @@ _ACCEPTED: Mapping[str, str] = {
     "log.segment.delete.delay.ms": "0",
     "max.connection.creation.rate": str(INT_MAX),
     "min.insync.replicas": "1",
+    "offsets.commit.required.acks": "-1",
+    "offsets.topic.compression.codec": "0",
+    "offsets.topic.replication.factor": "1",
     "remote.log.storage.system.enable": "false",
     "unclean.leader.election.enable": "false",
 }
 
 _INTS = """
-    default.replication.factor log.retention.hours log.retention.minutes log.roll.jitter.hours
-    max.connection.creation.rate min.insync.replicas
+    default.replication.factor group.coordinator.append.linger.ms log.retention.hours log.retention.minutes
+    log.roll.jitter.hours max.connection.creation.rate min.insync.replicas offsets.topic.compression.codec
 """
-_LISTS = "log.cleanup.policy"
+_SHORTS = "offsets.commit.required.acks offsets.topic.replication.factor"
+_LISTS = "group.coordinator.rebalance.protocols log.cleanup.policy"
 
 
 def _declared_type(name: str) -> ValueType | None:
     """Kafka's type of a setting's value, where it cannot be told from the accepted one."""
-    if name in _INTS.split():
-        return ValueType.INT
-    return ValueType.LIST if name in _LISTS.split() else None
+    for names, value_type in ((_INTS, ValueType.INT), (_SHORTS, ValueType.SHORT), (_LISTS, ValueType.LIST)):
+        if name in names.split():
+            return value_type
+    return None
 
 
 BROKER_NOT_BUILT: Mapping[str, NotBuilt] = {
@@ -207,4 +213,4 @@ BROKER_NOT_BUILT: Mapping[str, NotBuilt] = {
 """Known to Kafka's users, refused here, by name."""
 
 assert _ACCEPTED.keys() <= BROKER_NOT_BUILT.keys(), "an accepted value without its setting"
-assert _ACCEPTED.keys() >= {*_INTS.split(), *_LISTS.split()}, "a type without its value"
+assert _ACCEPTED.keys() >= {*_INTS.split(), *_SHORTS.split(), *_LISTS.split()}, "a type without its value"

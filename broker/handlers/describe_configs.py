@@ -80,15 +80,20 @@ class _Listing:
                     raise _bad_request("Broker id must not be empty")
                 _check_node(name, node_id, node_id)
                 return self._described([_logger_entry(logger, level) for logger, level in levels().items()])
-            case ResourceType.GROUP | ResourceType.CLIENT_METRICS:
+            case ResourceType.GROUP:
+                if not name:
+                    raise _bad_request("Group name must not be empty")
+                return self._described(services.configs.group_entries(name))
+            case ResourceType.CLIENT_METRICS:
                 raise unsupported(kind)
             case _:
                 raise _bad_request(f"Unexpected resource type {kind} for resource {name}")
 
     def _of_topic(self, topic: Topic) -> tuple[DescribeConfigsResourceResult, ...]:
-        key = frozenset(topic.configs.items())
+        key = frozenset((*topic.configs.items(), ("", topic.name if topic.is_internal else "")))
         if key not in self._of_topics:
-            self._of_topics[key] = self._described(self._services.configs.topic_entries(topic.configs))
+            entries = self._services.configs.topic_entries(topic.configs, name=topic.name)
+            self._of_topics[key] = self._described(entries)
         return self._of_topics[key]
 
     def _described(self, entries: Sequence[ConfigEntry]) -> tuple[DescribeConfigsResourceResult, ...]:

@@ -14,7 +14,7 @@ from ..services import Services
 def list_config_resources(
     context: RequestContext, services: Services, request: ListConfigResourcesRequest
 ) -> ListConfigResourcesResponse:
-    """Which resources have settings. Groups and metrics of clients are not built: none of them has any."""
+    """Which resources have settings: of groups those that say something. Metrics of clients are not built."""
     wanted = frozenset(request.resource_types) or frozenset(ResourceType)
     if context.version == 0:
         wanted = frozenset({ResourceType.CLIENT_METRICS})
@@ -25,6 +25,7 @@ def list_config_resources(
         ResourceType.BROKER_LOGGER: [node_id],
         ResourceType.BROKER: [node_id],
         ResourceType.TOPIC: [topic.name for topic in services.topics],
+        ResourceType.GROUP: services.configs.groups.names(),
     }
     return ListConfigResourcesResponse(
         config_resources=tuple(

@@ -90,7 +90,7 @@ def test_each_value_remembers_where_it_came_from() -> None:
 
 
 def test_the_sources_have_kafkas_numbers() -> None:
-    assert [int(source) for source in ConfigSource] == [1, 2, 3, 4, 5, 6]
+    assert [int(source) for source in ConfigSource] == [1, 2, 3, 4, 5, 6, 8]
 
 
 def test_tables_of_toml_nest_as_the_names_do() -> None:
@@ -216,7 +216,7 @@ def test_a_refusal_names_the_setting_and_where_it_stands(sources: dict[str, obje
         ("default.replication.factor", "3"),
         ("min.insync.replicas", "2"),
         ("num.io.threads", "8"),
-        ("group.initial.rebalance.delay.ms", "0"),
+        ("offsets.topic.replication.factor", "3"),
         ("transaction.max.timeout.ms", "1"),
         ("ssl.keystore.location", "x"),
         ("advertised.listeners", "PLAINTEXT://x:9092"),

@@ -9,8 +9,10 @@ from tidelog.broker.config_listing import (
     Synonym,
     all_brokers_entries,
     broker_entries,
+    group_entries,
     topic_entries,
 )
+from tidelog.broker.group_config import GROUP_SETTINGS
 from tidelog.broker.kafka_settings import BROKER_NOT_BUILT
 from tidelog.storage.config import TOPIC_NOT_BUILT, TOPIC_SETTINGS, LogConfig, ValueType
 
@@ -116,11 +118,20 @@ def test_of_a_topic_nothing_is_read_only_and_of_a_broker_what_is_not_built() -> 
     assert all(entries[name].read_only for name, one in BROKER_NOT_BUILT.items() if one.accepted is not None)
 
 
+def test_what_the_broker_has_fixed_for_a_topic_of_its_own_is_listed_as_its_own() -> None:
+    entry = by_name(topic_entries(layers(), {}, {"cleanup.policy": "compact"}))["cleanup.policy"]
+    assert entry.synonyms == (
+        Synonym("cleanup.policy", "compact", TOPIC),
+        Synonym("cleanup.policy", "delete", DEFAULT),
+    )
+    assert entry.text == "Fixed, for the topic is the broker's own. Compaction is not built yet: nothing is removed."
+
+
 def test_nothing_is_listed_of_which_no_value_would_be_true() -> None:
     assert "tidelog.message.ttl.ms" not in by_name(topic_entries(layers(), {}))
     entries = by_name(broker_entries(layers()))
     unlisted = {name for name, one in BROKER_NOT_BUILT.items() if one.accepted is None}
-    assert {"sasl.enabled.mechanisms", "ssl.keystore.password", "offsets.retention.minutes"} <= unlisted
+    assert {"sasl.enabled.mechanisms", "ssl.keystore.password", "transaction.max.timeout.ms"} <= unlisted
     assert not entries.keys() & unlisted
 
 
@@ -198,6 +209,24 @@ def test_values_are_listed_as_they_can_be_written() -> None:
     entries = by_name(broker_entries(layers("http.listen=off", "listeners=0.0.0.0:9092@far.example:9092")))
     assert entries["http.listen"].value == "off"
     assert entries["listeners"].value == "0.0.0.0:9092@far.example:9092"
-    for one in (*BROKER_SETTINGS.values(), *TOPIC_SETTINGS.values()):
+    for one in (*BROKER_SETTINGS.values(), *GROUP_SETTINGS.values(), *TOPIC_SETTINGS.values()):
         assert one.show(entries[one.broker_name].value) == entries[one.broker_name].value
         assert entries[one.broker_name].text == one.text
+
+
+# Groups
+
+
+def test_of_a_group_its_own_value_is_listed_over_the_broker_s() -> None:
+    entries = by_name(
+        group_entries(layers("group.consumer.session.timeout.ms=50s"), {"consumer.session.timeout.ms": "60000"})
+    )
+    assert entries["consumer.session.timeout.ms"].synonyms == (
+        Synonym("consumer.session.timeout.ms", "60000", ConfigSource.GROUP_CONFIG),
+        Synonym("group.consumer.session.timeout.ms", "50000", STATIC),
+        Synonym("group.consumer.session.timeout.ms", "45000", DEFAULT),
+    )
+    assert entries["consumer.heartbeat.interval.ms"].synonyms == (
+        Synonym("group.consumer.heartbeat.interval.ms", "5000", DEFAULT),
+    )
+    assert not any(entry.read_only for entry in entries.values())

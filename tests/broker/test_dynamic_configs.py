@@ -35,16 +35,19 @@ from support.house import House, a_house
 from tidelog.broker.config import BrokerConfig
 from tidelog.broker.dynamic_configs import Alteration, Change, Outcomes, Resource
 from tidelog.broker.errors import code_of
-from tidelog.broker.metadata.records import ConfigsChanged
+from tidelog.broker.metadata.records import ConfigsChanged, ResourceType
 from tidelog.broker.metadata.store import MetadataStore
 from tidelog.broker.server import Server
-from tidelog.broker.topics.registry import METADATA_TOPIC, METADATA_TOPIC_ID, Topic
+from tidelog.broker.topics.internal_topics import METADATA_TOPIC, METADATA_TOPIC_ID
+from tidelog.broker.topics.registry import Topic
 from tidelog.protocol.errors import ErrorCode
 from tidelog.protocol.messages.api_versions import ApiVersionsRequest
 from tidelog.protocol.messages.delete_topics import DeleteTopicsRequest, DeleteTopicState
 from tidelog.storage.config import ConfigError, LogConfig
 from tidelog.storage.errors import StorageError
 from tidelog.storage.log_directory import LogDirectory
+
+GROUP = ResourceType.GROUP
 
 
 class Changes:
@@ -303,15 +306,24 @@ async def test_settings_of_another_node_are_kept_and_do_not_hold_here(bench: Ben
     assert again.server.services.config.max_connections == 5
 
 
+@pytest.mark.parametrize(
+    ("kind", "name", "words"),
+    [
+        (BROKER, "", r"set at run time for broker=all .*from\.the\.future"),
+        (GROUP, "billing", r"set at run time for group=billing .*from\.the\.future"),
+    ],
+)
 @on_the_bench
-async def test_a_setting_that_this_version_cannot_read_keeps_it_from_starting(bench: Bench) -> None:
+async def test_a_setting_that_this_version_cannot_read_keeps_it_from_starting(
+    bench: Bench, kind: ResourceType, name: str, words: str
+) -> None:
     directory = LogDirectory.open(bench.disk, cluster_id=lambda: "bench", now_ms=0)
     log = directory.create_log(METADATA_TOPIC, 0, METADATA_TOPIC_ID, LogConfig(), now_ms=0)
-    fact = ConfigsChanged(resource_type=BROKER, resource_name="", configs={"from.the.future": "1"})
+    fact = ConfigsChanged(resource_type=kind, resource_name=name, configs={"from.the.future": "1"})
     MetadataStore(log, environment=bench.environment, flusher=bench.flusher).append([fact], lambda _: None)
     await bench.settle()
     bench.disk.crash()
-    with pytest.raises(ConfigError, match=r"set at run time for broker=all .*from\.the\.future"):
+    with pytest.raises(ConfigError, match=words):
         await Server(a_simulated_config(), bench.environment).start()
 
 

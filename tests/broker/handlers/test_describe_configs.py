@@ -95,12 +95,7 @@ async def test_a_brokers_loggers_are_described_with_their_levels(house: House) -
         (LOGGER, "", ErrorCode.INVALID_REQUEST, "Broker id must not be empty"),
         (LOGGER, "-7", ErrorCode.INVALID_REQUEST, "Unexpected broker id, expected 1 but received -7"),
         (LOGGER, "x", ErrorCode.INVALID_REQUEST, "Broker id must be an integer, but it is: x"),
-        (
-            GROUP,
-            "billing",
-            ErrorCode.INVALID_REQUEST,
-            "Unsupported resource type: GROUP: consumer groups are not built",
-        ),
+        (GROUP, "", ErrorCode.INVALID_REQUEST, "Group name must not be empty"),
         (CLIENT_METRICS, "m", ErrorCode.INVALID_REQUEST, "Unsupported resource type: CLIENT_METRICS"),
         (3, "?", ErrorCode.INVALID_REQUEST, "Unexpected resource type 3 for resource ?"),
     ],

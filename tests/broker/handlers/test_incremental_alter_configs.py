@@ -178,7 +178,7 @@ async def test_a_brokers_setting_that_would_not_hold_is_refused(
         (BROKER, "one", INVALID_REQUEST, "Node id must be an integer, but it is: one"),
         (LOGGER, "2", INVALID_REQUEST, "Unexpected node id. Expected 1, but received 2"),
         (LOGGER, "", INVALID_REQUEST, "Node id must be an integer, but it is: "),
-        (GROUP, "billing", INVALID_REQUEST, "Unsupported resource type: GROUP: consumer groups are not built yet"),
+        (GROUP, "", INVALID_REQUEST, "Default group resources are not allowed."),
         (CLIENT_METRICS, "m", INVALID_REQUEST, "Unsupported resource type: CLIENT_METRICS"),
         (1, "?", INVALID_REQUEST, "Unknown resource type 1"),
     ],
