@@ -19,10 +19,10 @@ class Feature:
     level: int
 
 
-FEATURES: tuple[Feature, ...] = (Feature("metadata.version", 25),)
-"""Of metadata.version, 25 is what Kafka calls 4.0-IV3."""
+FEATURES: tuple[Feature, ...] = (Feature("metadata.version", 25), Feature("group.version", 1))
+"""Of metadata.version, 25 is what Kafka calls 4.0-IV3; group.version 1 is the consumer protocol (KIP-848)."""
 
-EPOCH = 1
+EPOCH = 2
 """To be raised with every change of the table: clients believe the highest epoch that they have seen."""
 
 assert all(feature.level > 0 for feature in FEATURES), (

@@ -6,13 +6,15 @@ through the callback it attached. When the connection dies first, it abandons th
 forgets it.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Generic, Protocol, TypeVar
 
 from ..protocol.wire import RequestHeader
 
 R = TypeVar("R")
+A = TypeVar("A")
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,3 +128,45 @@ class Pending(Generic[R]):
         """Whoever could answer now, and waits only for a better answer, shall wait no longer."""
         if self._on_hurry is not None:
             self._on_hurry()
+
+
+def gather(parts: Sequence[Pending[R] | R], answer: Callable[[tuple[R, ...]], A]) -> Pending[A] | A:
+    """One answer made of several, in their order; there when all of them are."""
+    ready: dict[int, R] = {}
+    waiting: dict[int, Pending[R]] = {}
+    for position, part in enumerate(parts):
+        if not isinstance(part, Pending):
+            ready[position] = part
+        elif part.response is not None:
+            ready[position] = part.response
+        else:
+            waiting[position] = part
+
+    def result() -> A:
+        return answer(tuple(ready[position] for position in range(len(parts))))
+
+    if not waiting:
+        return result()
+
+    def abandon() -> None:
+        for part in waiting.values():
+            part.abandon()
+
+    def hurry() -> None:
+        for part in list(waiting.values()):
+            part.hurry()
+
+    whole: Pending[A] = Pending(on_abandon=abandon, on_hurry=hurry)
+
+    def take(position: int, response: R) -> None:
+        ready[position] = response
+        del waiting[position]
+        if not waiting:
+            whole(result())
+
+    def fail() -> None:
+        whole.fail()
+
+    for position, part in list(waiting.items()):
+        part.attach(partial(take, position), fail)
+    return whole

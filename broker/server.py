@@ -15,8 +15,10 @@ from ..storage.log import Log
 from ..storage.log_directory import FILES_OF_A_SEGMENT, LogDirectory
 from .config import BrokerConfig, HttpAddress, join_address
 from .coordinator.producer_ids import ProducerIds
+from .coordinator.runtime import CoordinatorRuntime
 from .dynamic_configs import DynamicConfigs
 from .environment import Environment
+from .first_unread import FirstUnread
 from .housekeeping import Housekeeping
 from .memory import RequestMemory, ResponseMemory
 from .metadata.cluster import Cluster
@@ -33,7 +35,8 @@ from .topics.delayed_fetch import DelayedFetches
 from .topics.fetch_sessions import FetchSessions
 from .topics.flusher import INLINE_SYNC_MAX_S, Flusher
 from .topics.growth import Growth
-from .topics.registry import METADATA_TOPIC, METADATA_TOPIC_ID, Topics
+from .topics.internal_topics import METADATA_TOPIC, METADATA_TOPIC_ID
+from .topics.registry import Topics
 
 logger = logging.getLogger(__name__)
 
@@ -57,6 +60,7 @@ class Server:
         self._growth: Growth | None = None
         self._configs: DynamicConfigs | None = None
         self._producer_ids: ProducerIds | None = None
+        self._groups: CoordinatorRuntime | None = None
         self._services: Services | None = None
         self._requests = RequestMemory(config.queued_max_request_bytes)
         self._responses = ResponseMemory(config.queued_max_response_bytes)
@@ -128,6 +132,7 @@ class Server:
         for listener in self._listeners:
             listener.stop_accepting()
         self._delayed_fetches.finish_all()
+        self.services.groups.stop()
         deadline = asyncio.get_running_loop().time() + self._config.shutdown_grace_ms / 1000
         for listener in self._listeners:
             await listener.drain(deadline=deadline)
@@ -172,6 +177,9 @@ class Server:
         self._configs.load(facts)
         self._topics.load(names, facts)
         self._producer_ids = ProducerIds(store.append, facts)
+        self._groups = CoordinatorRuntime(
+            self._topics, environment=environment, settings=self._configs.groups, counters=self.metrics
+        )
         return self._topics
 
     async def _listen(self, topics: Topics) -> None:
@@ -180,6 +188,7 @@ class Server:
         assert self._growth is not None
         assert self._producer_ids is not None
         assert self._configs is not None
+        assert self._groups is not None
         services = self._services = Services(
             configs=self._configs,
             environment=self._environment,
@@ -189,6 +198,8 @@ class Server:
             topics=topics,
             growth=self._growth,
             producer_ids=self._producer_ids,
+            groups=self._groups,
+            first_unread=FirstUnread(),
             delayed_fetches=self._delayed_fetches,
             response_memory=self._responses,
             fetch_sessions=FetchSessions(
@@ -209,6 +220,7 @@ class Server:
             receive_buffer=memoryview(bytearray(RECEIVE_BUFFER_SIZE)),
         )
         self._configs.on_change(commons.reconfigure)
+        self._groups.start()
         for address in config.listeners:
             listener = Listener(address, commons=commons, environment=self._environment)
             await listener.start()
@@ -263,10 +275,12 @@ class Server:
         """Why no client should come now; empty when ready."""
         return [] if self._state == "running" else [self._state]
 
-    def scrape(self, accept: str) -> tuple[bytes, str]:
+    async def scrape(self, accept: str) -> tuple[bytes, str]:
         """The metrics and their content type."""
         # Not before the first scrape: it brings prometheus_client with it.
         from .exposition import render
+        from .group_lag import Measurement
+        from .turns import in_turns
 
         assert self._directory is not None
         self.metrics.request_memory_bytes = self._requests.used
@@ -281,4 +295,9 @@ class Server:
             disk_free_bytes=self._directory.free_bytes(),
             disk_total_bytes=self._directory.total_bytes(),
         )
-        return render(self.metrics, self.topics, facts, accept=accept)
+        services = self.services
+        lags = Measurement(
+            services.groups.available(), services.topics, services.first_unread, now_ms=self._environment.now_ms()
+        )
+        groups = await in_turns(lags.run())
+        return await in_turns(render(self.metrics, self.topics, facts, groups=groups, accept=accept))

@@ -6,8 +6,10 @@ from ..storage.log import Log
 from ..storage.log_directory import LogDirectory
 from .config import BrokerConfig
 from .coordinator.producer_ids import ProducerIds
+from .coordinator.runtime import CoordinatorRuntime
 from .dynamic_configs import DynamicConfigs
 from .environment import Environment
+from .first_unread import FirstUnread
 from .memory import ResponseMemory
 from .metadata.cluster import Cluster
 from .metrics import Metrics
@@ -30,6 +32,8 @@ class Services:
     topics: Topics
     growth: Growth
     producer_ids: ProducerIds
+    groups: CoordinatorRuntime
+    first_unread: FirstUnread
     delayed_fetches: DelayedFetches
     response_memory: ResponseMemory
     fetch_sessions: FetchSessions

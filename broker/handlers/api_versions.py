@@ -6,7 +6,7 @@ v3 brings the client's software name and version, flexible encoding, and the fea
 
 import re
 
-from ...protocol.apis import APIS
+from ...protocol.apis import KAFKA_APIS
 from ...protocol.errors import ErrorCode
 from ...protocol.messages.api_versions import (
     ApiVersion,
@@ -25,7 +25,7 @@ SOFTWARE_LENGTH_MAX = 100
 
 
 def api_versions(context: RequestContext, services: Services, request: ApiVersionsRequest) -> ApiVersionsResponse:
-    """Answer with everything that is served."""
+    """Answer with everything that is served on the Kafka wire: the tide wire has no versions to agree on."""
     del services
     if context.version >= NAMED_SINCE and not (
         SOFTWARE.fullmatch(request.client_software_name) and SOFTWARE.fullmatch(request.client_software_version)
@@ -47,7 +47,7 @@ def unsupported() -> ApiVersionsResponse:
 
 SERVED = tuple(
     ApiVersion(api_key=int(key), min_version=api.advertised_min, max_version=api.versions.max)
-    for key, api in sorted(APIS.items())
+    for key, api in sorted(KAFKA_APIS.items())
 )
 SUPPORTED = tuple(
     SupportedFeatureKey(name=feature.name, min_version=feature.level, max_version=feature.level) for feature in FEATURES

@@ -5,8 +5,8 @@ from tidelog.broker.features import EPOCH, FEATURES, Feature
 
 def test_only_what_is_there_is_promised() -> None:
     """Who changes this raises the epoch: clients believe the features of the highest one that they have seen."""
-    assert list(FEATURES) == [Feature("metadata.version", 25)]
-    assert EPOCH == 1
+    assert list(FEATURES) == [Feature("metadata.version", 25), Feature("group.version", 1)]
+    assert EPOCH == 2
 
 
 def test_a_feature_stands_there_once() -> None:

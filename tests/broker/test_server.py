@@ -18,8 +18,8 @@ from support.house import House, a_config, a_house
 from tidelog.broker.environment import RealEnvironment
 from tidelog.broker.errors import code_of
 from tidelog.broker.server import Server
+from tidelog.broker.topics.internal_topics import METADATA_TOPIC
 from tidelog.broker.topics.partition import Partition
-from tidelog.broker.topics.registry import METADATA_TOPIC
 from tidelog.protocol.errors import ErrorCode
 from tidelog.protocol.messages.create_topics import CreatableTopic, CreateTopicsRequest, CreateTopicsResponse
 from tidelog.protocol.messages.describe_cluster import DescribeClusterRequest, DescribeClusterResponse
@@ -377,7 +377,7 @@ async def test_a_torn_tail_is_cut_counted_and_starts_a_new_epoch(bench: Bench) -
 async def test_a_scrape_shows_the_topics_but_not_the_brokers_own(bench: Bench) -> None:
     house = await bench.serve()
     await house.create("orders")
-    body, content_type = house.server.scrape("")
+    body, content_type = await house.server.scrape("")
     assert content_type.startswith("text/plain")
     assert b'topic="orders"' in body
     assert METADATA_TOPIC.encode() not in body

@@ -7,7 +7,7 @@ import pytest
 
 from support.house import House, a_house
 from tidelog.broker.handlers.api_versions import unsupported
-from tidelog.protocol.apis import APIS, ApiKey
+from tidelog.protocol.apis import KAFKA_APIS, ApiKey
 from tidelog.protocol.errors import ErrorCode
 from tidelog.protocol.messages.api_versions import ApiVersionsRequest, ApiVersionsResponse
 
@@ -34,16 +34,18 @@ def ranges(response: ApiVersionsResponse) -> dict[int, range]:
 @pytest.mark.parametrize("version", range(5))
 async def test_every_version_is_told_all_that_is_served_in_ascending_order(house: House, version: int) -> None:
     told = ranges(served(house, version))
-    assert list(told) == sorted(APIS)
-    assert {key: versions[-1] for key, versions in told.items()} == {api.key: api.versions.max for api in APIS.values()}
+    assert list(told) == sorted(KAFKA_APIS)
+    assert {key: versions[-1] for key, versions in told.items()} == {
+        api.key: api.versions.max for api in KAFKA_APIS.values()
+    }
 
 
 async def test_produce_is_advertised_from_0_though_served_from_3(house: House) -> None:
     """1b.3: or older librdkafka turns compression off."""
     told = ranges(served(house))
     assert told[ApiKey.PRODUCE][0] == 0
-    assert APIS[ApiKey.PRODUCE].versions.min == 3
-    assert all(told[key][0] == api.versions.min for key, api in APIS.items() if key is not ApiKey.PRODUCE)
+    assert KAFKA_APIS[ApiKey.PRODUCE].versions.min == 3
+    assert all(told[key][0] == api.versions.min for key, api in KAFKA_APIS.items() if key is not ApiKey.PRODUCE)
 
 
 @pytest.mark.parametrize(
@@ -77,8 +79,8 @@ async def test_topic_ids_are_advertised_everywhere_or_nowhere(house: House) -> N
 async def test_no_feature_is_promised_that_is_not_there(house: House) -> None:
     """1b.6: `transaction.version`, above all, would change how every client does transactions."""
     response = served(house)
-    assert [feature.name for feature in response.finalized_features] == ["metadata.version"]
-    assert [feature.name for feature in response.supported_features] == ["metadata.version"]
+    assert [feature.name for feature in response.finalized_features] == ["metadata.version", "group.version"]
+    assert [feature.name for feature in response.supported_features] == ["metadata.version", "group.version"]
 
 
 @pytest.mark.parametrize("version", [3, 4])

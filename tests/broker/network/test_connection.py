@@ -428,7 +428,7 @@ def a_tide_frame(header: bytes) -> bytes:
 
 NONSENSE = {
     "an API key that nobody knows": (KAFKA, a_frame(999, 0), "API key 999"),
-    "an API that is not served": (KAFKA, a_frame(11, 5), "API key 11"),
+    "an API that is not served": (KAFKA, a_frame(17, 1), "API key 17"),
     "a version that is not served": (KAFKA, a_frame(3, 99), "version 99 of API 3"),
     "a version that is advertised and refused": (KAFKA, a_frame(0, 2), "version 2 of API 0"),
     "a negative version": (KAFKA, a_frame(3, -1), "version -1 of API 3"),

@@ -18,7 +18,7 @@ from tidelog.broker.handlers.table import HANDLERS
 from tidelog.broker.network.dispatcher import Dispatcher, Exchange
 from tidelog.broker.request import NO_RESPONSE, Pending
 from tidelog.broker.topics.partition import Partition
-from tidelog.protocol.apis import APIS, Api, ApiKey
+from tidelog.protocol.apis import APIS, KAFKA_APIS, Api, ApiKey
 from tidelog.protocol.errors import (
     ErrorCode,
     NotServed,
@@ -128,7 +128,7 @@ async def test_api_versions_of_an_unknown_version_is_answered_in_version_0(house
     assert house.client.closed_for == []
 
 
-@pytest.mark.parametrize("api", [api for api in APIS.values() if api.key is not ApiKey.API_VERSIONS])
+@pytest.mark.parametrize("api", [api for api in KAFKA_APIS.values() if api.key is not ApiKey.API_VERSIONS])
 async def test_any_other_version_that_is_not_served_is_for_the_connection_to_end(house: House, api: Api) -> None:
     """1b.2; Produce 0 to 2 are advertised all the same [1b.3]."""
     for version in (-1, api.versions.min - 1, api.versions.max + 1):
@@ -136,7 +136,7 @@ async def test_any_other_version_that_is_not_served_is_for_the_connection_to_end
             Desk(house).take(memoryview(bytearray(struct.pack(">hhih", api.key, version, 77, -1))))
 
 
-@pytest.mark.parametrize("key", [-1, 4, 11, 68, 32767])
+@pytest.mark.parametrize("key", [-1000, -1, 4, 32767])
 async def test_a_key_that_is_not_served_is_for_the_connection_to_end(house: House, key: int) -> None:
     """1b.2."""
     with pytest.raises(NotServed, match=f"key {key} "):

@@ -16,6 +16,7 @@ from support.scrape import FACTS, OPENMETRICS_ACCEPT, busy_metrics, busy_topics
 from tidelog.broker.environment import RealEnvironment
 from tidelog.broker.exposition import render
 from tidelog.broker.network.http import HttpLimits, HttpServer
+from tidelog.broker.turns import at_once
 
 
 @dataclass
@@ -32,10 +33,10 @@ class ABroker:
     def not_ready_because(self) -> Sequence[str]:
         return self.busy
 
-    def scrape(self, accept: str) -> tuple[bytes, str]:
+    async def scrape(self, accept: str) -> tuple[bytes, str]:
         if self.body is not None:
             return self.body, "text/plain"
-        return render(busy_metrics(), busy_topics(), FACTS, accept=accept)
+        return at_once(render(busy_metrics(), busy_topics(), FACTS, accept=accept))
 
 
 @dataclass(frozen=True)
@@ -326,7 +327,7 @@ async def test_the_same_port_can_be_served_again_at_once() -> None:
 
 async def test_a_defect_costs_one_request_with_one_traceback(caplog: pytest.LogCaptureFixture) -> None:
     class Broken(ABroker):
-        def scrape(self, accept: str) -> tuple[bytes, str]:
+        async def scrape(self, accept: str) -> tuple[bytes, str]:
             raise RuntimeError("a defect")
 
     async with asyncio.timeout(10), served(Broken()) as address:

@@ -1,0 +1,383 @@
+"""GroupCoordinator: the groups of one partition of `__consumer_offsets`, their offsets with them.
+
+A *shard*, as the runtime calls it: finds the group that a request is for, and hands records to whom they concern, be
+they new or read at a start. A group is of the classic protocol or of the consumer protocol; one without members is
+converted by whoever joins it in the other. Groups that nobody has joined, but for which offsets were committed, are
+classic ones.
+"""
+
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+
+from ...protocol.errors import ErrorCode, RequestRefused
+from ...protocol.messages.consumer_group_heartbeat import ConsumerGroupHeartbeatRequest
+from ...protocol.messages.delete_groups import DeletableGroupResult
+from ...protocol.messages.heartbeat import HeartbeatRequest
+from ...protocol.messages.join_group import JoinGroupRequest
+from ...protocol.messages.leave_group import LeaveGroupRequest, LeaveGroupResponse, MemberResponse
+from ...protocol.messages.list_groups import ListedGroup
+from ...protocol.messages.offset_commit import OffsetCommitRequest
+from ...protocol.messages.offset_delete import OffsetDeleteRequest
+from ...protocol.messages.offset_fetch import OffsetFetchRequestGroup
+from ...protocol.messages.sync_group import SyncGroupRequest
+from .classic_group import ClassicGroup
+from .consumer_group import ConsumerGroup
+from .consumer_requests import check_heartbeat
+from .decision import Caller, Decision, Instant, Reply, Timer, TimerKey, Waiter
+from .group_record_bytes import decode, encode
+from .group_records import ClassicGroupMetadata, ConsumerGroupEpoch, OffsetCommitted, Record
+from .group_settings import GroupSettings
+from .offset_requests import OffsetRequests
+from .offsets import Offsets
+from .rebalances import Counters, Reason
+from .topics_view import TopicsView
+
+logger = logging.getLogger(__name__)
+
+Group = ClassicGroup | ConsumerGroup
+GroupDecision = Decision[Record]
+
+GROUPS_MAX = 100_000
+"""Of a shard. Beyond, nobody can begin a new one: a stranger could begin any number of them."""
+RECORDS_MAX = 1000
+"""Of one batch, where it does not matter whether all records are written at once."""
+EXPIRY = TimerKey("", "expiry")
+"""The timer by which old offsets are looked for."""
+
+
+class GroupCoordinator:
+    """See above."""
+
+    decode = staticmethod(decode)
+    encode = staticmethod(encode)
+
+    def __init__(
+        self, settings: GroupSettings, topics: TopicsView, *, new_member_id: Callable[[], str], counters: Counters
+    ) -> None:
+        """`new_member_id`: makes an id that nobody has."""
+        self.groups: dict[str, Group] = {}
+        self.offsets = Offsets()
+        self._settings = settings
+        self._topics = topics
+        self._new_member_id = new_member_id
+        self._counters = counters
+        self._offset_requests = OffsetRequests(self.groups, self.offsets, settings, topics)
+        self._successor: Group | None = None
+        """Takes the place of the group of its id, should what was decided last be applied."""
+
+    # Groups of the classic protocol
+
+    def join_group(self, request: JoinGroupRequest, caller: Caller, waiter: Waiter, at: Instant) -> GroupDecision:
+        """JoinGroup."""
+        self._check_id(request.group_id)
+        group = self.groups.get(request.group_id)
+        if isinstance(group, ConsumerGroup):
+            if not group.is_empty:
+                raise RequestRefused(ErrorCode.INCONSISTENT_GROUP_PROTOCOL, "The group is of the consumer protocol.")
+            successor = self._new_classic(request.group_id)
+            decision = successor.join(request, caller, waiter, at)
+            assert not decision.records, "who joins an empty group waits"
+            self._successor = successor
+            return replace(decision, records=group.tombstones())
+        if group is not None:
+            return self._tidied(group, group.join(request, caller, waiter, at))
+        if request.member_id:
+            raise RequestRefused(ErrorCode.UNKNOWN_MEMBER_ID)
+        self._check_room()
+        group = self._new_classic(request.group_id)
+        decision = group.join(request, caller, waiter, at)
+        if not group.is_unused:
+            self.groups[group.group_id] = group
+        return decision
+
+    def sync_group(self, request: SyncGroupRequest, caller: Caller, waiter: Waiter, at: Instant) -> GroupDecision:
+        """SyncGroup."""
+        group = self._classic_with_members(request.group_id)
+        return group.sync(request, caller, waiter, at)
+
+    def heartbeat(self, request: HeartbeatRequest, waiter: Waiter, at: Instant) -> GroupDecision:
+        """Heartbeat."""
+        return self._classic_with_members(request.group_id).heartbeat(request, waiter, at)
+
+    def leave_group(self, request: LeaveGroupRequest, caller: Caller, waiter: Waiter, at: Instant) -> GroupDecision:
+        """LeaveGroup; members of a consumer group say in heartbeats that they go, and are sent away by this."""
+        consumers = self.groups.get(request.group_id)
+        if isinstance(consumers, ConsumerGroup) and request.members:
+            return _sent_away(consumers, request, waiter, at)
+        group = self._classic_with_members(request.group_id)
+        return self._tidied(group, group.leave(request, caller, waiter, at))
+
+    def describe_classic(self, group_id: str, waiter: Waiter, at: Instant) -> GroupDecision:
+        """DescribeGroups, of one group."""
+        del at
+        group = self.groups.get(group_id)
+        if not isinstance(group, ClassicGroup):
+            raise RequestRefused(ErrorCode.GROUP_ID_NOT_FOUND, _not_found(group_id, group, "classic"))
+        return Decision(replies=(Reply(waiter, group.describe()),))
+
+    # Groups of the consumer protocol
+
+    def consumer_group_heartbeat(
+        self, request: ConsumerGroupHeartbeatRequest, caller: Caller, waiter: Waiter, at: Instant
+    ) -> GroupDecision:
+        """ConsumerGroupHeartbeat."""
+        self._successor = None
+        check_heartbeat(request, caller.version, self._settings.consumer_assignors)
+        group = self.groups.get(request.group_id)
+        if isinstance(group, ConsumerGroup):
+            return group.heartbeat(request, caller, waiter, at)
+        if request.member_epoch != 0 or (group is not None and group.member_count):
+            raise RequestRefused(ErrorCode.GROUP_ID_NOT_FOUND, _not_found(request.group_id, group, "consumer"))
+        if group is None:
+            self._check_room()
+        successor = self._new_consumer(request.group_id)
+        decision = successor.heartbeat(request, caller, waiter, at)
+        self._successor = successor
+        if group is None or not group.facts.is_written:
+            return decision
+        return replace(decision, records=(group.tombstone(), *decision.records))
+
+    def describe_consumer(self, group_id: str, waiter: Waiter, at: Instant) -> GroupDecision:
+        """ConsumerGroupDescribe, of one group."""
+        del at
+        group = self.groups.get(group_id)
+        if not isinstance(group, ConsumerGroup):
+            raise RequestRefused(ErrorCode.GROUP_ID_NOT_FOUND, _not_found(group_id, group, "consumer"))
+        return Decision(replies=(Reply(waiter, group.describe()),))
+
+    # Offsets
+
+    def commit_offsets(
+        self, request: OffsetCommitRequest, waiter: Waiter, at: Instant, *, version: int
+    ) -> GroupDecision:
+        """OffsetCommit."""
+        if request.group_id not in self.groups:
+            self._check_room()
+        decision = self._offset_requests.commit(request, waiter, at, version=version)
+        if decision.records:
+            self._counters.offsets_committed(request.group_id)
+        return decision
+
+    def fetch_offsets(self, request: OffsetFetchRequestGroup, waiter: Waiter, *, version: int) -> GroupDecision:
+        """OffsetFetch, of one group."""
+        return self._offset_requests.fetch(request, waiter, version=version)
+
+    def delete_offsets(self, request: OffsetDeleteRequest, waiter: Waiter) -> GroupDecision:
+        """OffsetDelete."""
+        return self._offset_requests.delete(request, waiter)
+
+    # Groups of any kind
+
+    def list_groups(self) -> Iterator[ListedGroup]:
+        """All of them."""
+        for group_id, group in self.groups.items():
+            protocol_type = "consumer"
+            if isinstance(group, ClassicGroup):
+                protocol_type = group.protocol_type or ""
+            yield ListedGroup(
+                group_id=group_id,
+                protocol_type=protocol_type,
+                group_state=group.state_name,
+                group_type=group.type_name,
+            )
+
+    def delete_group(self, group_id: str, waiter: Waiter, at: Instant) -> GroupDecision:
+        """DeleteGroups, of one group, with all that it has committed."""
+        del at
+        self._successor = None
+        group = self.groups.get(group_id)
+        if group is None:
+            raise RequestRefused(ErrorCode.GROUP_ID_NOT_FOUND, f"There is no group {group_id!r}.")
+        if group.member_count:
+            raise RequestRefused(ErrorCode.NON_EMPTY_GROUP, f"The group {group_id!r} has members.")
+        return Decision(
+            (*self.offsets.forget(group_id), *_tombstones(group)),
+            (Reply(waiter, DeletableGroupResult(group_id=group_id)),),
+        )
+
+    # What happens by itself
+
+    def loaded(self, at: Instant) -> Iterator[GroupDecision]:
+        """All records have been applied: what is to happen then."""
+        for group in list(self.groups.values()):
+            yield group.loaded(at)
+        yield from _in_batches(self.offsets.of_lost_topics(self._topics))
+        yield Decision(timers=(self._next_expiry(at),))
+
+    def topic_changed(self, name: str, *, is_deleted: bool) -> Iterator[GroupDecision]:
+        """A topic was created, has grown or was deleted."""
+        for group in self.groups.values():
+            if isinstance(group, ConsumerGroup):
+                group.topics_changed((name,))
+        if is_deleted:
+            yield from _in_batches(self.offsets.topic_deleted(name))
+
+    def timer_due(self, key: TimerKey, at: Instant) -> Iterator[GroupDecision]:
+        """A timer comes."""
+        self._successor = None
+        if key == EXPIRY:
+            yield from self._expire_offsets(at)
+        elif (group := self.groups.get(key.group_id)) is not None:
+            yield self._tidied(group, group.timer_due(key, at))
+
+    def _expire_offsets(self, at: Instant) -> Iterator[GroupDecision]:
+        """What is forgotten because nobody has cared about it for long [G-12]; one decision a group."""
+        for group_id, group in list(self.groups.items()):
+            expired = self._offset_requests.expired(group_id, at.wall_ms)
+            records: Sequence[Record] = expired
+            if len(expired) == self.offsets.count(group_id) and _can_go(group):
+                records = (*expired, *_tombstones(group))
+                logger.info("group expired group=%s offsets=%d", ascii(group_id[:100])[1:-1], len(expired))
+            if records:
+                yield Decision(records)
+        yield Decision(timers=(self._next_expiry(at),))
+
+    def resign(self, code: ErrorCode) -> Iterator[GroupDecision]:
+        """The groups are looked after here no longer: nobody is left waiting."""
+        for group in self.groups.values():
+            if isinstance(group, ClassicGroup):
+                yield group.resign(code)
+
+    # What is remembered
+
+    def apply(self, record: Record) -> None:
+        """What the record says is so: it was just written, or is read at a start."""
+        group_id = record.group_id
+        if isinstance(record, OffsetCommitted):
+            self.offsets.apply(record)
+            if record.offset is not None and group_id not in self.groups:
+                self.groups[group_id] = self._new_classic(group_id)
+            return
+        group = self.groups.get(group_id)
+        if isinstance(record, ClassicGroupMetadata):
+            self._apply_classic(record, group)
+            return
+        if not isinstance(group, ConsumerGroup):
+            if _is_tombstone(record):
+                return
+            group = self._take_successor(group_id)
+            if not isinstance(group, ConsumerGroup):
+                group = self._new_consumer(group_id)
+            self.groups[group_id] = group
+        group.apply(record)
+        if isinstance(record, ConsumerGroupEpoch) and record.epoch is None:
+            self._removed(group_id)
+
+    def _apply_classic(self, record: ClassicGroupMetadata, group: Group | None) -> None:
+        if record.value is None:
+            if isinstance(group, ClassicGroup):
+                group.apply(record)
+                self._removed(record.group_id)
+            return
+        if not isinstance(group, ClassicGroup):
+            group = self.groups[record.group_id] = self._new_classic(record.group_id)
+        group.apply(record)
+
+    def _removed(self, group_id: str) -> None:
+        """The group is no more; another of its name may begin, which its offsets alone are enough for."""
+        del self.groups[group_id]
+        successor = self._take_successor(group_id)
+        if successor is not None:
+            self.groups[group_id] = successor
+        elif group_id in self.offsets:
+            self.groups[group_id] = self._new_classic(group_id)
+        else:
+            self._counters.forget_group(group_id)
+
+    def _take_successor(self, group_id: str) -> Group | None:
+        successor, self._successor = self._successor, None
+        return successor if successor is not None and successor.group_id == group_id else None
+
+    # Small things
+
+    def _new_classic(self, group_id: str) -> ClassicGroup:
+        group = ClassicGroup(group_id, self._settings, lambda prefix: f"{prefix}-{self._new_member_id()}")
+        self._count(group)
+        return group
+
+    def _new_consumer(self, group_id: str) -> ConsumerGroup:
+        group = ConsumerGroup(group_id, self._settings, self._topics, self._new_member_id)
+        self._count(group)
+        return group
+
+    def _count(self, group: Group) -> None:
+        def begun(reason: Reason) -> None:
+            self._counters.rebalanced(group.group_id, reason.value)
+
+        group.rebalances.on_begin = begun
+        group.rebalances.on_complete = self._counters.rebalance_ended
+
+    def _classic_with_members(self, group_id: str) -> ClassicGroup:
+        self._check_id(group_id)
+        group = self.groups.get(group_id)
+        if not isinstance(group, ClassicGroup):
+            raise RequestRefused(ErrorCode.UNKNOWN_MEMBER_ID)
+        return group
+
+    def _tidied(self, group: Group, decision: GroupDecision) -> GroupDecision:
+        """Forget a group of which nothing is left and no record speaks."""
+        is_nothing = isinstance(group, ClassicGroup) and group.is_unused and group.group_id not in self.offsets
+        if is_nothing and not decision.records:
+            del self.groups[group.group_id]
+            self._counters.forget_group(group.group_id)
+        return decision
+
+    def _check_id(self, group_id: str) -> None:
+        self._successor = None
+        if not group_id:
+            raise RequestRefused(ErrorCode.INVALID_GROUP_ID)
+
+    def _check_room(self) -> None:
+        if len(self.groups) >= GROUPS_MAX:
+            raise RequestRefused(ErrorCode.COORDINATOR_NOT_AVAILABLE, f"There are {GROUPS_MAX} groups already.")
+
+    def _next_expiry(self, at: Instant) -> Timer:
+        return Timer(EXPIRY, at.now_ms + self._settings.offsets_retention_check_interval_ms)
+
+
+def _is_tombstone(record: Record) -> bool:
+    return any(getattr(record, name, 0) is None for name in ("value", "epoch", "partitions"))
+
+
+def _can_go(group: Group) -> bool:
+    """Whether nothing but offsets would keep it."""
+    if isinstance(group, ClassicGroup):
+        # One without records is there for its offsets alone, or for somebody who was given an id and is about to come.
+        return group.state_name == "Empty" and (group.is_unused or group.facts.is_written)
+    return group.is_empty
+
+
+def _tombstones(group: Group) -> Sequence[Record]:
+    return (group.tombstone(),) if isinstance(group, ClassicGroup) else group.tombstones()
+
+
+def _in_batches(records: Sequence[Record]) -> Iterator[GroupDecision]:
+    for first in range(0, len(records), RECORDS_MAX):
+        yield Decision(records[first : first + RECORDS_MAX])
+
+
+def _not_found(group_id: str, group: Group | None, wanted: str) -> str:
+    if group is None:
+        return f"Group {group_id} not found."
+    return f"Group {group_id} is not a {wanted} group."
+
+
+def _sent_away(group: ConsumerGroup, request: LeaveGroupRequest, waiter: Waiter, at: Instant) -> GroupDecision:
+    """Members that an operator names, by their ids or, static ones, by their instance ids alone [G-8]."""
+    going: dict[str, None] = {}
+    answers = []
+    for one in request.members:
+        holder = one.member_id if one.group_instance_id is None else group.roster.static.get(one.group_instance_id)
+        code = ErrorCode.NONE
+        if holder not in group.roster.members:
+            code = ErrorCode.UNKNOWN_MEMBER_ID
+        elif one.member_id not in ("", holder):
+            code = ErrorCode.FENCED_INSTANCE_ID
+        else:
+            going[holder] = None
+        answers.append(
+            MemberResponse(member_id=one.member_id, group_instance_id=one.group_instance_id, error_code=code)
+        )
+    response = LeaveGroupResponse(members=tuple(answers))
+    return replace(group.kick(tuple(going), at), replies=(Reply(waiter, response),))

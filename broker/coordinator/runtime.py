@@ -1,0 +1,412 @@
+"""CoordinatorRuntime: runs the group coordinators on the partitions of `__consumer_offsets`.
+
+The only file here that does anything: it creates the topic when it is first needed, reads its logs at a start, writes
+what the machines decide, answers when that is durable, and keeps their timers.
+
+A step (a request, a timer, a changed topic) is decided, written and applied without anything coming between. What it
+answers leaves when its records are durable; what a step without records answers waits for the records before it, for it
+has seen what they say. A record that cannot be written leaves everything as it was, and refuses whoever asked for it.
+If what was written cannot be synced, it is not known what of it lasts: then the partition's groups stay without a
+coordinator until the next start reads what is there.
+
+While a partition is read at a start, COORDINATOR_LOAD_IN_PROGRESS is the answer; it is read in slices, beside all else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import logging
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+from ...protocol import batch as batches
+from ...protocol.errors import ErrorCode, ProtocolError, RequestRefused
+from ...protocol.records import build_batch, iterate
+from ...storage.errors import StorageError
+from ..environment import Environment
+from ..request import Pending, RequestContext
+from ..topics.internal_topics import OFFSETS_TOPIC
+from ..topics.partition import ACKS_ALL, Partition
+from ..topics.registry import Topic, TopicChange, Topics, What
+from ..topics.view import RegistryView
+from .decision import (
+    Caller,
+    Decision,
+    Instant,
+    Reply,
+    Timer,
+    TimerKey,
+    UnreadableRecord,
+    UnwritableRecord,
+    Waiter,
+)
+from .group_partition import partition_for
+
+if TYPE_CHECKING:
+    from .group_coordinator import GroupCoordinator
+    from .group_records import Record
+    from .group_settings import GroupSettings
+    from .rebalances import Counters
+
+logger = logging.getLogger(__name__)
+
+R = TypeVar("R")
+
+Decide = Callable[["GroupCoordinator", Waiter, Instant], "Decision[Record]"]
+ReadyWaiter = Callable[[RequestRefused | None], None]
+"""Told when the topic is there, or why it cannot be."""
+
+READ_SIZE = 128 << 10
+"""How much of a log is read in one turn of the loop."""
+LATE_MS = 1000
+"""A timer that comes later than this was held up by us, and so were the heartbeats that it asks for: those go first."""
+RETRY_MS = 1000
+"""When a timer whose decision could not be written comes again."""
+
+NOT_AVAILABLE = RequestRefused(ErrorCode.COORDINATOR_NOT_AVAILABLE, "The coordinator is not available.")
+LOADING = RequestRefused(ErrorCode.COORDINATOR_LOAD_IN_PROGRESS, "The coordinator is loading its groups.")
+
+
+def caller_of(context: RequestContext) -> Caller:
+    """Who asks, as groups show it: the host as Kafka writes it."""
+    host, _, _ = context.requester.peer.rpartition(":")
+    return Caller(context.header.client_id or "", f"/{host}", context.version)
+
+
+class _Waiting(Generic[R]):
+    """Who waits for an answer; see `decision.Waiter`."""
+
+    __slots__ = ("_refused", "pending")
+
+    def __init__(self, refused: Callable[[RequestRefused], R]) -> None:
+        self._refused = refused
+        # Whoever waits by design, in a join or a sync, must not hold up the end of its connection, or of the broker.
+        self.pending: Pending[R] = Pending(on_hurry=lambda: self.refuse(NOT_AVAILABLE))
+
+    def __call__(self, response: object) -> None:
+        """The answer; a later one, to a request that was hurried away, is nobody's any more."""
+        if self.pending.response is None:
+            self.pending(response)  # type: ignore[arg-type]  # machines answer each request with its response
+
+    def refuse(self, error: RequestRefused) -> None:
+        """There is none."""
+        self(self._refused(error))
+
+
+class _Batch:
+    """Records that are written and not durable yet, and what is answered when they are."""
+
+    __slots__ = ("error", "is_durable", "is_written", "replies")
+
+    def __init__(self) -> None:
+        self.replies: list[Reply] = []
+        self.is_written = self.is_durable = False
+        self.error: Exception | None = None
+
+
+class _Shard:
+    """A coordinator on its partition."""
+
+    def __init__(self, partition: Partition, machine: GroupCoordinator) -> None:
+        self.partition = partition
+        self.machine = machine
+        self.refusal: RequestRefused | None = LOADING
+        """Why nothing can be asked of it; None when it can."""
+        self.timers: dict[TimerKey, asyncio.TimerHandle] = {}
+        self.last: _Batch | None = None
+        """What was written last; None once it is durable."""
+
+
+class CoordinatorRuntime:
+    """See above."""
+
+    def __init__(
+        self, topics: Topics, *, environment: Environment, settings: GroupSettings, counters: Counters
+    ) -> None:
+        self._topics = topics
+        self._view = RegistryView(topics)
+        self._environment = environment
+        self.settings = settings
+        """What holds now."""
+        self._counters = counters
+        self._shards: list[_Shard] = []
+        self._waiting_for_topic: list[ReadyWaiter] = []
+        self._is_stopped = False
+        topics.on_change(self._topic_changed)
+
+    # Start and stop
+
+    def start(self) -> None:
+        """Take the partitions up that are there, and begin to read them."""
+        topic = self._topics.by_name(OFFSETS_TOPIC)
+        if topic is not None:
+            # The first requests may come meanwhile; they wait for the machines to be imported.
+            asyncio.get_running_loop().call_soon(self._take_up, topic)
+
+    def stop(self) -> None:
+        """Nobody is kept waiting any more, and nothing is done by itself; what comes in is still answered."""
+        self._is_stopped = True
+        for shard in self._shards:
+            self._cancel_timers(shard)
+            self._resign(shard)
+
+    # What handlers ask
+
+    def submit(self, group_id: str, decide: Decide, *, refused: Callable[[RequestRefused], R]) -> Pending[R] | R:
+        """Have the group's coordinator decide; `refused` makes the answer of a refusal."""
+        waiting = _Waiting(refused)
+        if self._shards:
+            self._decide(self._shard_of(group_id), decide, waiting)
+        else:
+            self.when_ready(lambda error: self._decide_then(error, group_id, decide, waiting))
+        response = waiting.pending.response
+        return waiting.pending if response is None else response
+
+    def when_ready(self, waiter: ReadyWaiter) -> None:
+        """Have the topic made if it is not there, and be told when it is."""
+        if self._shards:
+            waiter(None)
+            return
+        self._waiting_for_topic.append(waiter)
+        if len(self._waiting_for_topic) == 1 and self._topics.by_name(OFFSETS_TOPIC) is None:
+            settings = self.settings
+            self._topics.create_internal(
+                OFFSETS_TOPIC,
+                partitions=settings.offsets_topic_num_partitions,
+                configs={
+                    "segment.bytes": str(settings.offsets_topic_segment_bytes),
+                    "compression.type": "producer",
+                    "max.message.bytes": str(settings.offsets_topic_segment_bytes),
+                    "write.caching": "false",  # a commit that was answered is durable, whatever topics are content with
+                },
+                waiter=self._topic_created,
+            )
+
+    def shards(self) -> Iterable[GroupCoordinator]:
+        """All coordinators, to be looked at only. Raises RequestRefused while one of them cannot be."""
+        for shard in self._shards:
+            if shard.refusal is not None:
+                raise shard.refusal
+        return [shard.machine for shard in self._shards]
+
+    def available(self) -> Iterable[GroupCoordinator]:
+        """The coordinators that can be looked at now; for those who would rather see a part than nothing."""
+        return [shard.machine for shard in self._shards if shard.refusal is None]
+
+    # The topic
+
+    def _topic_created(self, outcome: Topic | Exception) -> None:
+        if isinstance(outcome, Exception):  # else it has been taken up already
+            logger.error("%s could not be created error=%s", OFFSETS_TOPIC, outcome)
+            self._tell(NOT_AVAILABLE)
+
+    def _tell(self, error: RequestRefused | None) -> None:
+        waiting, self._waiting_for_topic = self._waiting_for_topic, []
+        for waiter in waiting:
+            waiter(error)
+
+    def _topic_changed(self, change: TopicChange) -> None:
+        if change.name == OFFSETS_TOPIC:
+            topic = self._topics.by_name(OFFSETS_TOPIC)
+            if change.what is What.CREATED and topic is not None:
+                self._take_up(topic)
+            return
+        for shard in self._shards:
+            if shard.refusal is None:
+                self._perform_each(
+                    shard, shard.machine.topic_changed(change.name, is_deleted=change.what is What.DELETED)
+                )
+
+    def _take_up(self, topic: Topic) -> None:
+        # Not before: a broker without groups need not wait at its start for all the messages of their APIs.
+        from .group_coordinator import GroupCoordinator
+
+        for partition in topic.partitions:
+            machine = GroupCoordinator(
+                self.settings, self._view, new_member_id=self._new_member_id, counters=self._counters
+            )
+            shard = _Shard(partition, machine)
+            self._shards.append(shard)
+            if partition.log_start_offset == partition.high_watermark:
+                self._loaded(shard)  # who has just had the topic made need not come again
+            else:
+                self._load_next(shard, partition.log_start_offset, self._environment.monotonic())
+        self._tell(None)
+
+    def _new_member_id(self) -> str:
+        """Sixteen random bytes in url-safe base64, as Kafka's ids are."""
+        return base64.urlsafe_b64encode(self._environment.random.randbytes(16)).decode().rstrip("=")
+
+    # Reading at a start
+
+    def _load_next(self, shard: _Shard, offset: int, began: float) -> None:
+        partition, end = shard.partition, shard.partition.high_watermark
+        if self._is_stopped:
+            return
+        try:
+            fetched = partition.read(offset, size_max=READ_SIZE, at_least_one=True)
+            for record in _records_of(fetched.records, offset, shard.machine.decode):
+                shard.machine.apply(record)
+        except (StorageError, ProtocolError, UnreadableRecord) as error:
+            # To leave it out would be to guess who has read what.
+            logger.error("groups cannot be read topic=%s partition=%d error=%s", OFFSETS_TOPIC, partition.index, error)
+            shard.refusal = NOT_AVAILABLE
+            return
+        if fetched.next_offset < end:
+            loop = asyncio.get_running_loop()
+            loop.call_soon(self._load_next, shard, fetched.next_offset, began)
+            return
+        facts = (partition.index, len(shard.machine.groups), end, self._environment.monotonic() - began)
+        logger.info("groups read partition=%d groups=%d records=%d seconds=%.3f", *facts)
+        self._loaded(shard)
+
+    def _loaded(self, shard: _Shard) -> None:
+        shard.refusal = None
+        self._perform_each(shard, shard.machine.loaded(self._instant()))
+
+    # Steps
+
+    def _decide_then(self, error: RequestRefused | None, group_id: str, decide: Decide, waiting: _Waiting[R]) -> None:
+        if error is None:
+            self._decide(self._shard_of(group_id), decide, waiting)
+        else:
+            waiting.refuse(error)
+
+    def _decide(self, shard: _Shard, decide: Decide, waiting: _Waiting[R]) -> None:
+        if shard.refusal is not None:
+            waiting.refuse(shard.refusal)
+            return
+        try:
+            decision = decide(shard.machine, waiting, self._instant())
+        except RequestRefused as error:
+            waiting.refuse(error)
+            return
+        refusal = self._perform(shard, decision)
+        if refusal is not None:
+            waiting.refuse(refusal)
+
+    def _perform_each(self, shard: _Shard, decisions: Iterator[Decision[Record]]) -> None:
+        for decision in decisions:
+            self._perform(shard, decision)
+
+    def _perform(self, shard: _Shard, decision: Decision[Record]) -> RequestRefused | None:
+        """Write, apply, answer; returns why nothing has happened, if nothing has."""
+        for timer in decision.timers:
+            self._set_timer(shard, timer)
+        if decision.records:
+            try:
+                self._write(shard, decision.records)
+            except RequestRefused as error:
+                return error
+            for record in decision.records:
+                shard.machine.apply(record)
+        if shard.last is not None:
+            shard.last.replies.extend(decision.replies)
+        else:
+            _answer(decision.replies)
+        return None
+
+    def _write(self, shard: _Shard, records: Iterable[Record]) -> None:
+        """All of them, in one batch, at once. Raises RequestRefused."""
+        wall_ms = self._environment.now_ms()
+        batch = _Batch()
+        machine = shard.machine
+        try:
+            data = build_batch((*machine.encode(record), (), wall_ms) for record in records)
+            waiter = partial(self._durable, shard, batch)
+            shard.partition.append(memoryview(data), acks=ACKS_ALL, now_ms=wall_ms, waiter=waiter)
+            shard.partition.write_out()
+            if batch.error is not None:
+                raise batch.error
+        except (StorageError, ProtocolError, RequestRefused, UnwritableRecord) as error:
+            logger.warning("decision not written partition=%d error=%s", shard.partition.index, error)
+            if isinstance(error, StorageError):
+                raise NOT_AVAILABLE from error
+            # It is larger than a record can be, which the next attempt will not change.
+            raise RequestRefused(ErrorCode.INVALID_REQUEST, str(error)) from error
+        batch.is_written = True
+        if not batch.is_durable:
+            shard.last = batch
+
+    def _durable(self, shard: _Shard, batch: _Batch, error: Exception | None) -> None:
+        if not batch.is_written:
+            batch.error, batch.is_durable = error, error is None
+            return
+        replies, batch.replies = batch.replies, []
+        if shard.last is batch:
+            shard.last = None
+        if error is None:
+            _answer(replies)
+            return
+        for reply in replies:
+            reply.waiter.refuse(NOT_AVAILABLE)
+        if shard.refusal is None:
+            logger.error(
+                "groups without coordinator until a restart partition=%d error=%s", shard.partition.index, error
+            )
+            shard.refusal = NOT_AVAILABLE
+            self._cancel_timers(shard)
+            self._resign(shard)
+
+    # Timers
+
+    def _instant(self) -> Instant:
+        return Instant(int(asyncio.get_running_loop().time() * 1000), self._environment.now_ms())
+
+    def _set_timer(self, shard: _Shard, timer: Timer, *, is_put_off: bool = False) -> None:
+        if self._is_stopped:
+            return
+        handle = shard.timers.get(timer.key)
+        if handle is not None:
+            handle.cancel()
+        loop = asyncio.get_running_loop()
+        shard.timers[timer.key] = loop.call_at(timer.at_ms / 1000, self._due, shard, timer, is_put_off)
+
+    def _due(self, shard: _Shard, timer: Timer, is_put_off: bool) -> None:
+        del shard.timers[timer.key]
+        now = self._instant()
+        # Rounded to milliseconds the clock may stand just before the time for which the loop was told to call.
+        at = now._replace(now_ms=max(now.now_ms, timer.at_ms))
+        if at.now_ms - timer.at_ms > LATE_MS and not is_put_off:
+            self._set_timer(shard, Timer(timer.key, at.now_ms + LATE_MS), is_put_off=True)
+            return
+        for decision in shard.machine.timer_due(timer.key, at):
+            if self._perform(shard, decision) is not None:
+                self._set_timer(shard, Timer(timer.key, at.now_ms + RETRY_MS))
+                return
+
+    def _cancel_timers(self, shard: _Shard) -> None:
+        for handle in shard.timers.values():
+            handle.cancel()
+        shard.timers.clear()
+
+    def _resign(self, shard: _Shard) -> None:
+        for decision in shard.machine.resign(ErrorCode.COORDINATOR_NOT_AVAILABLE):
+            _answer(decision.replies)
+
+    def _shard_of(self, group_id: str) -> _Shard:
+        return self._shards[partition_for(group_id, len(self._shards))]
+
+
+def _answer(replies: Iterable[Reply]) -> None:
+    for reply in replies:
+        reply.waiter(reply.response)
+
+
+def _records_of(
+    data: batches.Buffer, first: int, decode: Callable[[bytes, bytes | None], Record | None]
+) -> Iterator[Record]:
+    """The records from an offset on. Raises UnreadableRecord, ProtocolError."""
+    for position, header in batches.walk(data):
+        for record in iterate(memoryview(data)[position : position + header.size]):
+            if record.offset < first or record.key is None:
+                continue
+            known = decode(record.key, record.value)
+            if known is None:
+                logger.warning(
+                    "record of an unknown kind left out offset=%d key=%s", record.offset, record.key[:20].hex()
+                )
+            else:
+                yield known

@@ -1,0 +1,148 @@
+"""DescribeLag: what is asked for and no more, of groups as they are, a turn of the loop at a time [G-10]."""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from pathlib import Path
+
+import pytest
+
+from support.builders import BASE_TIMESTAMP, a_batch
+from support.house import House, a_house
+from tidelog.broker import group_lag
+from tidelog.broker.request import Pending
+from tidelog.protocol.errors import ErrorCode
+from tidelog.protocol.messages.delete_groups import DeleteGroupsRequest
+from tidelog.protocol.messages.describe_lag import DescribeLagRequest, DescribeLagResponse, GroupLag
+from tidelog.protocol.messages.offset_commit import (
+    OffsetCommitRequest,
+    OffsetCommitRequestPartition,
+    OffsetCommitRequestTopic,
+)
+
+BY_NAME = 9
+"""The last version of OffsetCommit that names topics."""
+
+
+async def commit(house: House, group_id: str, topic: str, offsets: Mapping[int, int]) -> None:
+    """As somebody who is no member."""
+    partitions = tuple(
+        OffsetCommitRequestPartition(partition_index=index, committed_offset=offset)
+        for index, offset in offsets.items()
+    )
+    topics = (OffsetCommitRequestTopic(name=topic, partitions=partitions),)
+    response = await house.ask(OffsetCommitRequest(group_id=group_id, topics=topics), BY_NAME)
+    assert not any(one.error_code for named in response.topics for one in named.partitions)  # type: ignore[attr-defined]
+
+
+async def describe(house: House, *group_ids: str, topics: tuple[str, ...] | None = None) -> tuple[GroupLag, ...]:
+    """All groups, or these."""
+    response = await house.ask(DescribeLagRequest(group_ids=group_ids or None, topics=topics))
+    assert isinstance(response, DescribeLagResponse)
+    assert response.error_code == ErrorCode.NONE
+    return response.groups
+
+
+@pytest.fixture
+async def house(tmp_path: Path) -> AsyncIterator[House]:
+    """A broker with five old records in `orders`, in one of two partitions."""
+    async with a_house(tmp_path / "data") as house:
+        await house.create("orders", partitions=2)
+        for _ in range(5):
+            await house.produce("orders", a_batch(base_timestamp=BASE_TIMESTAMP))
+        yield house
+
+
+async def test_a_group_is_behind_by_what_it_has_not_committed(house: House) -> None:
+    await commit(house, "billing", "orders", {0: 2})
+    [group] = await describe(house)
+    assert (group.group_id, group.error_code) == ("billing", ErrorCode.NONE)
+    assert (group.group_state, group.group_type, group.member_count) == ("Empty", "classic", 0)
+    [topic] = group.topics
+    behind, unknown = topic.partitions
+    now_ms = house.server.services.environment.now_ms()
+    assert (behind.committed_offset, behind.log_start_offset, behind.end_offset, behind.lag) == (2, 0, 5, 3)
+    assert 0 <= now_ms - BASE_TIMESTAMP - behind.lag_ms < 60_000
+    assert 0 <= now_ms - behind.commit_ms < 60_000
+    assert group.last_commit_ms == behind.commit_ms
+    assert (unknown.committed_offset, unknown.lag, unknown.lag_ms) == (-1, -1, -1)
+
+
+async def test_there_are_no_groups_before_there_is_one(house: House) -> None:
+    assert await describe(house) == ()
+
+
+async def test_groups_come_as_they_were_asked_for_and_each_once(house: House) -> None:
+    for group_id in ("a", "b", "c"):
+        await commit(house, group_id, "orders", {0: 2})
+    assert [group.group_id for group in await describe(house)] == ["a", "b", "c"]
+    found = await describe(house, "c", "missing", "a", "c")
+    assert [(group.group_id, group.error_code) for group in found] == [
+        ("c", ErrorCode.NONE),
+        ("missing", ErrorCode.GROUP_ID_NOT_FOUND),
+        ("a", ErrorCode.NONE),
+    ]
+    assert found[1].error_message == "Group missing not found."
+
+
+async def test_who_asks_for_no_group_is_told_of_none(house: House) -> None:
+    await commit(house, "billing", "orders", {0: 2})
+    assert await house.ask(DescribeLagRequest(group_ids=())) == DescribeLagResponse()
+
+
+async def test_only_the_topics_that_were_asked_for_are_told(house: House) -> None:
+    await house.create("other")
+    await commit(house, "billing", "orders", {0: 2})
+    await commit(house, "billing", "other", {0: 0})
+    [group] = await describe(house, "billing", topics=("other", "missing"))
+    assert [topic.name for topic in group.topics] == ["other"]
+
+
+async def test_a_deleted_group_is_told_no_more(house: House) -> None:
+    await commit(house, "billing", "orders", {0: 2})
+    await house.ask(DeleteGroupsRequest(groups_names=("billing",)))
+    assert await describe(house) == ()
+    [group] = await describe(house, "billing")
+    assert group.error_code == ErrorCode.GROUP_ID_NOT_FOUND
+
+
+async def test_while_groups_are_loaded_nothing_is_told(tmp_path: Path) -> None:
+    """Half of the groups would pass for all of them."""
+    async with a_house(tmp_path / "data") as house:
+        await house.create("orders")
+        await commit(house, "billing", "orders", {0: 0})
+    async with a_house(tmp_path / "data", "offsets.topic.num.partitions=1") as house:
+        deadline = asyncio.get_running_loop().time() + 10
+        answers: list[int] = []
+        while ErrorCode.NONE not in answers and asyncio.get_running_loop().time() < deadline:
+            response = await house.ask(DescribeLagRequest())
+            assert isinstance(response, DescribeLagResponse)
+            answers.append(response.error_code)
+            assert bool(response.groups) == (response.error_code == ErrorCode.NONE)
+            await asyncio.sleep(0)
+        assert set(answers) <= {ErrorCode.COORDINATOR_LOAD_IN_PROGRESS, ErrorCode.NONE}
+
+
+async def test_what_takes_longer_leaves_the_loop_to_others(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(5):
+        await commit(house, f"group{number}", "orders", {0: number})
+    monkeypatch.setattr(group_lag, "PARTITIONS_PER_TURN", 1)
+    pending = house.call(DescribeLagRequest())
+    assert isinstance(pending, Pending)
+    turns = 0
+    while (response := pending.response) is None:
+        await asyncio.sleep(0)
+        turns += 1
+    assert turns > 5
+    assert [group.topics[0].partitions[0].lag for group in response.groups] == [5, 4, 3, 2, 1]
+
+
+async def test_who_went_away_is_measured_for_no_more(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(5):
+        await commit(house, f"group{number}", "orders", {0: number})
+    monkeypatch.setattr(group_lag, "PARTITIONS_PER_TURN", 1)
+    pending = house.call(DescribeLagRequest())
+    assert isinstance(pending, Pending)
+    pending.abandon()
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert pending.response is None
