@@ -13,6 +13,7 @@ DATA_DIR ?= tidelog-data
 VENV := .venv
 NODE := tests/compat/node/node_modules
 BIN := $(VENV)/bin
+PROMETHEUS := .cache/debian/usr/bin/promtool
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 
 # Sets and dicts of strings have the same order in every run, so that a seed tells the whole story.
@@ -64,7 +65,7 @@ help: ## Show this list
 # -- what the targets above are made of --
 
 # Not in `make check`: they start processes, install packages, need Debian's tools, or play many worlds.
-SLOWER := tests/compat tests/crash tests/fuzz tests/hostile tests/simulation/test_broker.py tests/test_compose.py tests/test_packaging.py tests/test_readme.py
+SLOWER := tests/compat tests/crash tests/fuzz tests/hostile tests/simulation/test_broker.py tests/test_alerts.py tests/test_compose.py tests/test_packaging.py tests/test_readme.py
 
 # The stamps: installed again only when pyproject.toml has changed.
 $(VENV)/.installed: pyproject.toml
@@ -106,7 +107,7 @@ node:
 
 # Tools written by others that the tests call as witnesses. Missing ones are installed, or this fails: nothing is skipped.
 .PHONY: witnesses
-witnesses:
+witnesses: $(PROMETHEUS)
 	@missing=; \
 	for tool in curl docker-compose kcat; do command -v $$tool >/dev/null || missing="$$missing $$tool"; done; \
 	if [ -z "$$missing" ]; then exit 0; fi; \
@@ -119,3 +120,21 @@ witnesses:
 	echo "installing Debian packages:$$missing"; \
 	$$root apt-get -qq update; \
 	DEBIAN_FRONTEND=noninteractive $$root apt-get -qq install --yes --no-install-recommends $$missing >/dev/null
+
+# Prometheus, taken out of Debian's package and not installed: that would start a server on the machine, for good.
+$(PROMETHEUS):
+	@if ! command -v apt-get >/dev/null; then \
+		echo "make test needs prometheus and promtool: put them into $(@D)" >&2; \
+		exit 1; \
+	fi; \
+	echo "fetching Debian's package prometheus"; \
+	rm -rf .cache/debian && mkdir -p .cache/debian && cd .cache/debian; \
+	fetch() { apt-get -qq -o APT::Sandbox::User="$$(id -un)" download prometheus; }; \
+	if ! fetch 2>/dev/null; then \
+		root=; \
+		if [ "$$(id -u)" != 0 ]; then root='sudo -n'; fi; \
+		$$root apt-get -qq update; \
+		fetch; \
+	fi; \
+	dpkg-deb --extract prometheus_*.deb .; \
+	rm prometheus_*.deb

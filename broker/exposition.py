@@ -1,19 +1,19 @@
 """Every Prometheus metric, declared once, and how a scrape is rendered from what the broker counts.
 
-`prometheus_client` renders the families whose size does not depend on the topics. Those of topics and partitions are
-written by hand: ten thousand series through its sample objects would stop the loop for longer than a request may take.
-This module brings the library with it, so it is to be imported at the first scrape, not before.
+`prometheus_client` renders the families whose size does not depend on topics and groups. Those of topics, partitions
+and (in `group_exposition`) groups are written by hand: ten thousand series through its sample objects would stop the
+loop for longer than a request may take. This module brings the library with it, so it is to be imported at the first
+scrape, not before.
 
-Invariant: a family stands in exactly one of the tables below and is rendered from it alone, so that the reference page
+Invariant: a family stands in exactly one of the tables and is rendered from it alone, so that the reference page
 and a scrape cannot disagree. Names of the `kafka_` families are those of kafka_exporter, whose dashboards fit.
 """
 
 import asyncio
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
-from typing import Generic, TypeVar
 
 from prometheus_client import ProcessCollector, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
@@ -23,16 +23,14 @@ from prometheus_client.registry import Collector
 
 from ..protocol.apis import APIS
 from ..protocol.errors import ErrorCode
-from .metrics import BUCKETS, ApiMetrics, BrokerFacts, Histogram, Metrics, PartitionView, TopicsView, TopicView
+from ..protocol.messages.describe_lag import GroupLag
+from .families import COUNTER, GAUGE, HISTOGRAM, Family, header
+from .group_exposition import rendering
+from .metrics import ApiMetrics, BrokerFacts, Histogram, Metrics, PartitionView, TopicsView, TopicView
+from .turns import InTurns
 
 TEXT = "text/plain; version=0.0.4; charset=utf-8"
 OPENMETRICS_END = b"# EOF\n"
-
-COUNTER = "counter"
-GAUGE = "gauge"
-HISTOGRAM = "histogram"
-
-ReadT_co = TypeVar("ReadT_co", covariant=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,17 +39,6 @@ class Scrape:
 
     metrics: Metrics
     facts: BrokerFacts
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Family(Generic[ReadT_co]):
-    """One metric: what it is called, what it means, where it is read."""
-
-    name: str
-    kind: str
-    text: str
-    labels: tuple[str, ...] = ()
-    read: ReadT_co
 
 
 Labelled = Iterable[tuple[tuple[str, ...], float]]
@@ -285,6 +272,15 @@ STORAGE: tuple[Values, ...] = (
     ),
 )
 
+GROUP_HISTOGRAMS: tuple[Histograms, ...] = (
+    Family(
+        name="tidelog_group_rebalance_duration_seconds",
+        kind=HISTOGRAM,
+        text="From the first reason for a rebalance of a group until all of its members have their partitions.",
+        read=lambda scrape: [((), scrape.metrics.rebalance)],
+    ),
+)
+
 STORAGE_HISTOGRAMS: tuple[Histograms, ...] = (
     Family(
         name="tidelog_fsync_duration_seconds",
@@ -432,26 +428,29 @@ class _BoundedFamilies(Collector):
             for labels, value in values.read(self._scrape):
                 family.add_metric(labels, value)
             yield family
-        for histograms in (*BROKER_HISTOGRAMS, *REQUEST_HISTOGRAMS, *STORAGE_HISTOGRAMS):
+        for histograms in (*BROKER_HISTOGRAMS, *REQUEST_HISTOGRAMS, *GROUP_HISTOGRAMS, *STORAGE_HISTOGRAMS):
             rendered = HistogramMetricFamily(histograms.name, histograms.text, labels=histograms.labels)
             for labels, histogram in histograms.read(self._scrape):
-                buckets = list(zip(_BOUNDS, accumulate(histogram.counts), strict=True))
+                bounds = [*map(str, histogram.bounds), "+Inf"]
+                buckets = list(zip(bounds, accumulate(histogram.counts), strict=True))
                 rendered.add_metric(labels, buckets, sum_value=histogram.sum)
             yield rendered
         yield from ProcessCollector(registry=None).collect()
 
 
-_BOUNDS = [*map(str, BUCKETS), "+Inf"]
-
-
-def render(metrics: Metrics, topics: TopicsView, facts: BrokerFacts, *, accept: str = "") -> tuple[bytes, str]:
+def render(
+    metrics: Metrics, topics: TopicsView, facts: BrokerFacts, *, groups: Sequence[GroupLag] = (), accept: str = ""
+) -> InTurns[tuple[bytes, str]]:
     """A scrape and its content type: OpenMetrics where `accept` knows it, else Prometheus text 0.0.4."""
     bounded = _BoundedFamilies(Scrape(metrics, facts))
-    if "application/openmetrics-text" in accept:
+    is_openmetrics = "application/openmetrics-text" in accept
+    of_groups = yield from rendering(groups, metrics.groups, strip_total=is_openmetrics)
+    unbounded = _render_topics(topics, facts, strip_total=is_openmetrics) + of_groups
+    yield
+    if is_openmetrics:
         rendered: bytes = generate_openmetrics(bounded)  # type: ignore[no-untyped-call]
-        start = rendered.removesuffix(OPENMETRICS_END)
-        return start + _render_topics(topics, facts, strip_total=True) + OPENMETRICS_END, OPENMETRICS
-    return generate_latest(bounded) + _render_topics(topics, facts, strip_total=False), TEXT
+        return rendered.removesuffix(OPENMETRICS_END) + unbounded + OPENMETRICS_END, OPENMETRICS
+    return generate_latest(bounded) + unbounded, TEXT
 
 
 def _render_topics(topics: TopicsView, facts: BrokerFacts, *, strip_total: bool) -> bytes:
@@ -464,18 +463,11 @@ def _render_topics(topics: TopicsView, facts: BrokerFacts, *, strip_total: bool)
     ]
     lines: list[str] = []
     for family in TOPICS:
-        lines.append(_header(family.name, family.kind, family.text, strip_total=strip_total))
+        lines.append(header(family.name, family.kind, family.text, strip_total=strip_total))
         name, of_topic = family.name, family.read
         lines.extend([f"{name}{labels}{of_topic(topic)}\n" for labels, topic in snapshot])
     for each in PARTITIONS:
-        lines.append(_header(each.name, each.kind, each.text, strip_total=strip_total))
+        lines.append(header(each.name, each.kind, each.text, strip_total=strip_total))
         name, of_partition = each.name, each.read
         lines.extend([f"{name}{labels}{of_partition(partition, facts)}\n" for labels, partition in partitions])
     return "".join(lines).encode()
-
-
-def _header(name: str, kind: str, text: str, *, strip_total: bool) -> str:
-    """OpenMetrics names a counter's family without the `_total` of its samples; the older format with it."""
-    if strip_total:
-        name = name.removesuffix("_total")
-    return f"# HELP {name} {text}\n# TYPE {name} {kind}\n"

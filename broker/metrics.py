@@ -14,22 +14,26 @@ from ..protocol.apis import APIS, ApiKey
 BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 2.5, 10.0)
 """Upper bounds in seconds: from what a page-cache write takes to what a client's timeout is made for."""
 
+REBALANCE_BUCKETS = (0.01, 0.05, 0.1, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0)
+"""Upper bounds in seconds: from what members on one machine take to the longest that Kafka's clients wait."""
+
 LAG_PROBE_INTERVAL_S = 0.1
 
 
 class Histogram:
     """Durations in seconds, counted by bucket."""
 
-    __slots__ = ("counts", "sum")
+    __slots__ = ("bounds", "counts", "sum")
 
-    def __init__(self) -> None:
-        self.counts = [0] * (len(BUCKETS) + 1)
+    def __init__(self, bounds: tuple[float, ...] = BUCKETS) -> None:
+        self.bounds = bounds
+        self.counts = [0] * (len(bounds) + 1)
         """Per bucket, not cumulated; the last one is above every bound."""
         self.sum = 0.0
 
     def observe(self, seconds: float) -> None:
         """Count one duration."""
-        self.counts[bisect_left(BUCKETS, seconds)] += 1
+        self.counts[bisect_left(self.bounds, seconds)] += 1
         self.sum += seconds
 
 
@@ -44,6 +48,18 @@ class ApiMetrics:
         self.duration = Histogram()
         self.request_bytes = 0
         self.response_bytes = 0
+
+
+class GroupMetrics:
+    """What is counted of one group."""
+
+    __slots__ = ("commits", "rebalances")
+
+    def __init__(self) -> None:
+        self.commits = 0
+        """Requests that committed offsets."""
+        self.rebalances: dict[str, int] = {}
+        """By reason."""
 
 
 class Metrics:
@@ -61,7 +77,9 @@ class Metrics:
         "fetch_sessions",
         "fetch_sessions_evicted",
         "fsync",
+        "groups",
         "inflight_requests",
+        "rebalance",
         "recovery_seconds",
         "recovery_truncated_bytes",
         "request_memory_bytes",
@@ -86,7 +104,10 @@ class Metrics:
         self.fetch_sessions = 0
         self.fetch_sessions_evicted = 0
         self.fsync = Histogram()
+        self.groups: dict[str, GroupMetrics] = {}
+        """By id."""
         self.inflight_requests = 0
+        self.rebalance = Histogram(REBALANCE_BUCKETS)
         self.recovery_seconds = 0.0
         self.recovery_truncated_bytes = 0
         self.request_memory_bytes = 0
@@ -100,6 +121,29 @@ class Metrics:
     def api(self, key: ApiKey) -> ApiMetrics:
         """The counts of one API."""
         return self._apis[key]
+
+    def offsets_committed(self, group_id: str) -> None:
+        """Count one request that committed offsets."""
+        self._group(group_id).commits += 1
+
+    def rebalanced(self, group_id: str, reason: str) -> None:
+        """Count one rebalance, as it begins."""
+        rebalances = self._group(group_id).rebalances
+        rebalances[reason] = rebalances.get(reason, 0) + 1
+
+    def rebalance_ended(self, duration_ms: int) -> None:
+        """Count one rebalance that took so long."""
+        self.rebalance.observe(duration_ms / 1000)
+
+    def _group(self, group_id: str) -> GroupMetrics:
+        counts = self.groups.get(group_id)
+        if counts is None:
+            counts = self.groups[group_id] = GroupMetrics()
+        return counts
+
+    def forget_group(self, group_id: str) -> None:
+        """The group is gone: its series end."""
+        self.groups.pop(group_id, None)
 
     def topic_error(self, topic: str, kind: str) -> None:
         """Count one failure of a topic's log."""

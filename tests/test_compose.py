@@ -66,7 +66,7 @@ def test_host_and_network_each_have_a_listener_that_advertises_what_they_can_rea
 
 def test_mounted_files_exist() -> None:
     found = mounts()
-    assert len(found) == 4
+    assert len(found) == 5
     missing = [volume for volume in found if not Path(volume.split(":")[0]).exists()]
     assert not missing, "mounted but not there:\n" + "\n".join(missing)
 

@@ -2,42 +2,23 @@
 
 import json
 import re
-from pathlib import Path
 
 import pytest
+import yaml
 
+from support.monitoring import (
+    KUBERNETES,
+    MONITORING,
+    RULES,
+    asked_for,
+    dashboards,
+    found,
+    manifests,
+    of_dashboards,
+    of_rules,
+    of_scalers,
+)
 from support.scrape import busy_scrape
-
-MONITORING = Path(__file__).resolve().parents[1] / "monitoring"
-DASHBOARDS = sorted((MONITORING / "grafana/dashboards").glob("*.json"))
-NOT_OURS = {"up"}
-"""Metrics that Prometheus itself makes of a scrape."""
-
-
-def asked_for(expression: str) -> set[str]:
-    """The names of metrics in a PromQL expression: what is left without labels, strings, durations and functions."""
-    rest = re.sub(r"\{[^}]*\}|\[[^\]]*\]|\"[^\"]*\"", " ", expression)
-    rest = re.sub(r"\b(by|without|on|ignoring|group_left|group_right)\s*\([^)]*\)", " ", rest)
-    rest = re.sub(r"\b(and|or|unless|offset|bool)\b", " ", rest)
-    return set(re.findall(r"\b[a-zA-Z_:][\w:]*\b(?!\s*\()", rest)) - NOT_OURS
-
-
-def dashboards() -> list[dict[str, object]]:
-    return [json.loads(path.read_text()) for path in DASHBOARDS]
-
-
-def found(node: object, key: str) -> list[object]:
-    """Every value of a key, however deep."""
-    if isinstance(node, dict):
-        own = [node[key]] if key in node else []
-        return own + [value for child in node.values() for value in found(child, key)]
-    if isinstance(node, list):
-        return [value for child in node for value in found(child, key)]
-    return []
-
-
-def expressions() -> list[str]:
-    return [str(expression) for dashboard in dashboards() for expression in found(dashboard, "expr")]
 
 
 @pytest.mark.parametrize(
@@ -47,16 +28,19 @@ def expressions() -> list[str]:
         ("histogram_quantile(0.99, sum by (le, api) (rate(a_bucket[$__rate_interval])))", {"a_bucket"}),
         ("time() - max(a) or vector(0)", {"a"}),
         ('min(up{job="tidelog"})', set()),
+        ("(a - on (x, y) group_left () b) < 0.2 and on (x) changes(c[1d]) > 0", {"a", "b", "c"}),
     ],
 )
 def test_the_names_of_metrics_are_found_in_an_expression(expression: str, names: set[str]) -> None:
     assert asked_for(expression) == names
 
 
-async def test_every_metric_of_a_dashboard_is_in_a_scrape() -> None:
+async def test_every_metric_of_a_dashboard_a_rule_or_a_scaler_is_in_a_scrape() -> None:
     shown = {sample.name for family in busy_scrape().values() for sample in family.samples}
-    assert len(expressions()) > 10
-    for expression in expressions():
+    assert len(of_dashboards()) > 30
+    assert len(of_rules()) == 5
+    assert len(of_scalers()) == 3
+    for expression in (*of_dashboards(), *of_rules(), *of_scalers()):
         assert asked_for(expression) <= shown, expression
 
 
@@ -107,3 +91,33 @@ def test_dashboards_name_the_datasource_that_is_provisioned() -> None:
         for datasource in found(dashboard, "datasource"):
             assert isinstance(datasource, dict)
             assert f"uid: {datasource['uid']}\n" in provisioned
+
+
+def test_every_alert_says_what_happened_and_how_bad_it_is() -> None:
+    """In words that stay below what a pager shows."""
+    for path in RULES:
+        for rule in found(yaml.safe_load(path.read_text()), "rules"):
+            assert isinstance(rule, list)
+            for alert in rule:
+                assert alert["labels"]["severity"] in ("warning", "critical")
+                assert alert["annotations"].keys() == {"summary", "description"}
+                assert len(alert["annotations"]["summary"]) < 100
+
+
+def test_the_examples_for_kubernetes_scale_the_same_group_to_the_same_size() -> None:
+    scaled = [one for one in manifests() if one["kind"] in ("ScaledObject", "HorizontalPodAutoscaler")]
+    assert len(scaled) == len(KUBERNETES) == 3
+    for one in scaled:
+        assert found(one, "scaleTargetRef")[0]["name"] == "billing"  # type: ignore[index]
+        assert [*found(one, "maxReplicaCount"), *found(one, "maxReplicas")] == [12]
+    [kafka] = [
+        trigger
+        for one in scaled
+        for triggers in found(one, "triggers")
+        for trigger in triggers  # type: ignore[attr-defined]
+        if trigger["type"] == "kafka"
+    ]
+    assert kafka["metadata"]["consumerGroup"] == "billing"
+    # KEDA reads every value of a trigger's metadata as text.
+    metadata = [value for one in scaled for part in found(one, "triggers") for value in found(part, "metadata")]
+    assert all(isinstance(value, str) for part in metadata for value in part.values())  # type: ignore[attr-defined]

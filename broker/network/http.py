@@ -29,7 +29,7 @@ class HttpState(Protocol):
     def not_ready_because(self) -> Sequence[str]:
         """Why clients should not be sent here now; empty when they may come."""
 
-    def scrape(self, accept: str) -> tuple[bytes, str]:
+    async def scrape(self, accept: str) -> tuple[bytes, str]:
         """The metrics in a format that `accept` knows, and their content type."""
 
 
@@ -111,7 +111,7 @@ def _application(state: HttpState) -> Callable[..., Awaitable[None]]:
         return JSONResponse(verdict, 200 if is_good else 503, headers={"cache-control": "no-store"})
 
     async def metrics(request: Request) -> Response:
-        body, content_type = state.scrape(request.headers.get("accept", ""))
+        body, content_type = await state.scrape(request.headers.get("accept", ""))
         return Response(body, headers={"content-type": content_type, "cache-control": "no-store"})
 
     async def live(_: Request) -> Response:

@@ -8,8 +8,7 @@ from support.scrape import FACTS, OPENMETRICS_ACCEPT, ATopic, busy_metrics, busy
 from tidelog.broker.exposition import (
     BROKER,
     BROKER_HISTOGRAMS,
-    COUNTER,
-    HISTOGRAM,
+    GROUP_HISTOGRAMS,
     LISTENERS,
     PARTITIONS,
     PROCESS,
@@ -18,17 +17,29 @@ from tidelog.broker.exposition import (
     STORAGE,
     STORAGE_HISTOGRAMS,
     TOPICS,
-    Family,
     render,
 )
-from tidelog.broker.metrics import BUCKETS, Metrics
+from tidelog.broker.families import COUNTER, HISTOGRAM, Family
+from tidelog.broker.group_exposition import GROUP_PARTITIONS, GROUP_TOPICS, GROUPS
+from tidelog.broker.metrics import BUCKETS, REBALANCE_BUCKETS, Metrics
+from tidelog.broker.turns import at_once
 from tidelog.protocol.apis import ApiKey
 
-HISTOGRAMS: list[Family[object]] = [*BROKER_HISTOGRAMS, *REQUEST_HISTOGRAMS, *STORAGE_HISTOGRAMS]
-DECLARED: list[Family[object]] = [*BROKER, *LISTENERS, *REQUESTS, *STORAGE, *TOPICS, *PARTITIONS, *PROCESS, *HISTOGRAMS]
+HISTOGRAMS: list[Family[object]] = [
+    *BROKER_HISTOGRAMS,
+    *REQUEST_HISTOGRAMS,
+    *GROUP_HISTOGRAMS,
+    *STORAGE_HISTOGRAMS,
+]
+OF_GROUPS: list[Family[object]] = [*GROUPS, *GROUP_TOPICS, *GROUP_PARTITIONS]
+DECLARED: list[Family[object]] = [
+    *(*BROKER, *LISTENERS, *REQUESTS, *STORAGE, *TOPICS, *PARTITIONS, *PROCESS),
+    *OF_GROUPS,
+    *HISTOGRAMS,
+]
 FORMATS = ["", OPENMETRICS_ACCEPT]
 
-# ux.md 3.1: the names that dashboards made for kafka_exporter ask for, without those of consumer groups.
+# ux.md 3.1: the names that dashboards made for kafka_exporter ask for.
 KAFKA_EXPORTER = {
     "kafka_brokers": [],
     "kafka_broker_info": ["id", "address"],
@@ -40,6 +51,11 @@ KAFKA_EXPORTER = {
     "kafka_topic_partition_replicas": ["topic", "partition"],
     "kafka_topic_partition_in_sync_replica": ["topic", "partition"],
     "kafka_topic_partition_under_replicated_partition": ["topic", "partition"],
+    "kafka_consumergroup_current_offset": ["consumergroup", "topic", "partition"],
+    "kafka_consumergroup_current_offset_sum": ["consumergroup", "topic"],
+    "kafka_consumergroup_lag": ["consumergroup", "topic", "partition"],
+    "kafka_consumergroup_lag_sum": ["consumergroup", "topic"],
+    "kafka_consumergroup_members": ["consumergroup"],
 }
 
 
@@ -143,6 +159,14 @@ async def test_histograms_cumulate() -> None:
     assert [float(one.labels["le"]) for one in buckets] == [*BUCKETS, float("inf")]
 
 
+async def test_rebalances_have_buckets_of_their_own() -> None:
+    buckets = busy_scrape()["tidelog_group_rebalance_duration_seconds"].samples
+    bounds = [float(one.labels["le"]) for one in buckets if one.name.endswith("_bucket")]
+    assert bounds == [*REBALANCE_BUCKETS, float("inf")]
+    assert value("tidelog_group_rebalance_duration_seconds_bucket", le="0.1") == 0
+    assert value("tidelog_group_rebalance_duration_seconds_bucket", le="0.5") == 1
+
+
 async def test_a_topic_is_the_sum_of_its_partitions() -> None:
     assert value("tidelog_topic_records_in_total", topic="orders") == 21
     assert value("tidelog_topic_batches_in_total", topic="orders") == 4
@@ -176,18 +200,18 @@ async def test_an_empty_broker_can_be_scraped() -> None:
     ],
 )
 async def test_the_format_is_what_the_scraper_can_read(accept: str, content_type: str) -> None:
-    body, said = render(Metrics(), [], FACTS, accept=accept)
+    body, said = at_once(render(Metrics(), [], FACTS, accept=accept))
     assert said == content_type
     assert body.endswith(b"# EOF\n") == said.startswith("application/openmetrics")
 
 
 async def test_openmetrics_ends_once() -> None:
-    body, _ = render(busy_metrics(), busy_topics(), FACTS, accept=OPENMETRICS_ACCEPT)
+    body, _ = at_once(render(busy_metrics(), busy_topics(), FACTS, accept=OPENMETRICS_ACCEPT))
     assert body.count(b"# EOF") == 1
 
 
 async def test_topics_may_be_any_iterable_that_is_read_once() -> None:
-    body, _ = render(Metrics(), iter([ATopic("once")]), FACTS)
+    body, _ = at_once(render(Metrics(), iter([ATopic("once")]), FACTS))
     assert body.count(b'topic="once"') == len(TOPICS) + len(PARTITIONS)
 
 

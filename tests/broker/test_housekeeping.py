@@ -11,8 +11,8 @@ from support.builders import a_batch
 from support.caller import a_caller
 from support.house import House
 from tidelog.broker.config import BrokerConfig
+from tidelog.broker.topics.internal_topics import METADATA_TOPIC
 from tidelog.broker.topics.partition import Partition
-from tidelog.broker.topics.registry import METADATA_TOPIC
 from tidelog.protocol.messages.metadata import MetadataRequest
 from tidelog.protocol.messages.produce import PartitionProduceData, ProduceRequest, ProduceResponse, TopicProduceData
 from tidelog.storage.durable_mark import FILE_NAME, DurableMark

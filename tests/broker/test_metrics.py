@@ -55,6 +55,25 @@ def test_a_deleted_topic_is_forgotten() -> None:
     assert metrics.topic_errors == {("kept", "write"): 1}
 
 
+def test_a_group_that_is_gone_is_forgotten() -> None:
+    metrics = Metrics()
+    metrics.offsets_committed("gone")
+    metrics.rebalanced("gone", "member joined")
+    metrics.offsets_committed("kept")
+    metrics.forget_group("gone")
+    metrics.forget_group("never was")
+    assert set(metrics.groups) == {"kept"}
+    assert metrics.groups["kept"].commits == 1
+    assert metrics.groups["kept"].rebalances == {}
+
+
+def test_rebalances_are_counted_by_reason() -> None:
+    metrics = Metrics()
+    for reason in ("member joined", "member left", "member joined"):
+        metrics.rebalanced("billing", reason)
+    assert metrics.groups["billing"].rebalances == {"member joined": 2, "member left": 1}
+
+
 async def test_the_probe_measures_how_late_the_loop_is() -> None:
     measured = asyncio.Event()
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from tidelog.broker.config import BROKER_SETTINGS, KEYS
+from tidelog.broker.group_config import GROUP_SETTINGS
 from tidelog.broker.kafka_settings import BROKER_NOT_BUILT
 from tidelog.broker.reference import PAGES, configuration_page, main, metrics_page
 from tidelog.storage.config import TOPIC_NOT_BUILT, TOPIC_SETTINGS
@@ -41,7 +42,7 @@ def test_defaults_are_shown_in_both_forms() -> None:
 
 
 def test_the_prose_of_the_tables_is_on_the_pages() -> None:
-    for one in BROKER_SETTINGS.values():
+    for one in (*BROKER_SETTINGS.values(), *GROUP_SETTINGS.values()):
         assert one.text in configuration_page()
     assert "How long one flush of one log to the disk took" in metrics_page()
 

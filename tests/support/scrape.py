@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from uuid import UUID
 
 from prometheus_client import Metric
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
@@ -9,8 +10,10 @@ from prometheus_client.parser import text_string_to_metric_families as parse_tex
 
 from tidelog.broker.exposition import render
 from tidelog.broker.metrics import BrokerFacts, Metrics
+from tidelog.broker.turns import at_once
 from tidelog.protocol.apis import ApiKey
 from tidelog.protocol.errors import ErrorCode
+from tidelog.protocol.messages.describe_lag import GroupLag, PartitionLag, TopicLag
 
 OPENMETRICS_ACCEPT = "application/openmetrics-text;version=1.0.0;q=0.5,text/plain;version=0.0.4;q=0.3,*/*;q=0.2"
 """What Prometheus sends."""
@@ -72,6 +75,10 @@ def busy_metrics() -> Metrics:
     metrics.event_loop_lag.observe(0.0001)
     metrics.fsync.observe(0.002)
     metrics.topic_error("orders", "fsync")
+    metrics.rebalance_ended(200)
+    metrics.offsets_committed("billing")
+    metrics.offsets_committed("billing")
+    metrics.rebalanced("billing", "member joined")
     produce = metrics.api(ApiKey.PRODUCE)
     produce.duration.observe(0.003)
     produce.requests[int(ErrorCode.NONE)] += 1
@@ -100,13 +107,47 @@ def busy_topics() -> list[ATopic]:
     ]
 
 
-def scrape(metrics: Metrics | None = None, topics: Sequence[ATopic] = (), *, accept: str = "") -> dict[str, Metric]:
+def busy_groups() -> list[GroupLag]:
+    """A group that is behind in one of three partitions and has never committed in another, and one that is empty."""
+    orders = (
+        PartitionLag(
+            partition_index=0, committed_offset=10, commit_ms=5, log_start_offset=0, end_offset=30, lag=20, lag_ms=1500
+        ),
+        PartitionLag(
+            partition_index=1, committed_offset=7, commit_ms=6, log_start_offset=0, end_offset=7, lag=0, lag_ms=0
+        ),
+        PartitionLag(partition_index=2, log_start_offset=0, end_offset=99),
+    )
+    gone = (PartitionLag(partition_index=0, committed_offset=5, commit_ms=4),)
+    return [
+        GroupLag(
+            group_id="billing",
+            group_state="Stable",
+            group_type="consumer",
+            member_count=2,
+            last_commit_ms=1_750_000_000_500,
+            topics=(TopicLag(name="gone", partitions=gone), TopicLag(name="orders", topic_id=ID, partitions=orders)),
+        ),
+        GroupLag(group_id='a "b"\\c\nd', group_state="Empty", group_type="classic"),
+    ]
+
+
+ID = UUID(int=1)
+
+
+def scrape(
+    metrics: Metrics | None = None,
+    topics: Sequence[ATopic] = (),
+    *,
+    groups: Sequence[GroupLag] = (),
+    accept: str = "",
+) -> dict[str, Metric]:
     """The families of a scrape, by name, as Prometheus would read them."""
-    body, _ = render(metrics or Metrics(), topics, FACTS, accept=accept)
+    body, _ = at_once(render(metrics or Metrics(), topics, FACTS, groups=groups, accept=accept))
     parse = parse_openmetrics if "openmetrics" in accept else parse_text
     return {family.name: family for family in parse(body.decode())}
 
 
 def busy_scrape(*, accept: str = "") -> dict[str, Metric]:
     """The families of a scrape in which every declared one has samples."""
-    return scrape(busy_metrics(), busy_topics(), accept=accept)
+    return scrape(busy_metrics(), busy_topics(), groups=busy_groups(), accept=accept)
