@@ -3,15 +3,19 @@
 from .admin import Admin, ClusterDescription, CreatedTopic
 from .client import Client, connect
 from .cluster import Broker, Partition, Topic
+from .consumer import Batch, Consumer
 from .errors import (
     BufferFull,
     ClientClosed,
     ConnectionLost,
     CorruptRecords,
+    GroupNotEmpty,
+    GroupNotFound,
     MessageTooLarge,
     NotRetriable,
     OffsetOutOfRange,
     PartitionNotFound,
+    PartitionsLost,
     Refused,
     Retriable,
     TidelogError,
@@ -19,31 +23,46 @@ from .errors import (
     TopicExists,
     TopicNotFound,
     Unavailable,
+    UndecodableRecord,
 )
+from .groups import GroupAdmin, GroupDescription, GroupLag, GroupListing, GroupMember, GroupOffset, PartitionLag
 from .lookup import OffsetAt
 from .offsets import OffsetSpec
 from .producer import Producer
 from .reader import Reader
-from .records import PartitionSummary, Record, RecordMetadata, Summary
+from .records import ConsumerRecord, PartitionSummary, Record, RecordMetadata, Summary, TopicPartition
 
 __all__ = [
     "Admin",
+    "Batch",
     "Broker",
     "BufferFull",
     "Client",
     "ClientClosed",
     "ClusterDescription",
     "ConnectionLost",
+    "Consumer",
+    "ConsumerRecord",
     "CorruptRecords",
     "CreatedTopic",
+    "GroupAdmin",
+    "GroupDescription",
+    "GroupLag",
+    "GroupListing",
+    "GroupMember",
+    "GroupNotEmpty",
+    "GroupNotFound",
+    "GroupOffset",
     "MessageTooLarge",
     "NotRetriable",
     "OffsetAt",
     "OffsetOutOfRange",
     "OffsetSpec",
     "Partition",
+    "PartitionLag",
     "PartitionNotFound",
     "PartitionSummary",
+    "PartitionsLost",
     "Producer",
     "Reader",
     "Record",
@@ -56,6 +75,8 @@ __all__ = [
     "Topic",
     "TopicExists",
     "TopicNotFound",
+    "TopicPartition",
     "Unavailable",
+    "UndecodableRecord",
     "connect",
 ]

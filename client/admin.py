@@ -28,6 +28,7 @@ from ..protocol.messages.describe_cluster import DescribeClusterRequest, Describ
 from .cluster import Broker, Cluster, Topic
 from .config import Address
 from .errors import Refused, error_for
+from .groups import GroupAdmin
 from .lookup import OffsetAt, list_offsets, resolve
 from .offsets import OffsetSpec, parse_offset
 
@@ -57,6 +58,11 @@ class Admin:
 
     def __init__(self, cluster: Cluster) -> None:
         self._cluster = cluster
+
+    @property
+    def groups(self) -> GroupAdmin:
+        """The groups: who reads what, how far, and how far behind."""
+        return GroupAdmin(self._cluster)
 
     async def create_topic(
         self,

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import random as randomness
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Callable, Iterable, Sequence
 from types import TracebackType
-from typing import Self
+from typing import Self, TypedDict, TypeVar, Unpack, overload
 from weakref import WeakValueDictionary
 
 from .admin import Admin
@@ -13,19 +14,47 @@ from .budget import Budget
 from .cluster import Cluster
 from .config import (
     ClientConfig,
+    ConsumerConfig,
     ProducerConfig,
     ReaderConfig,
     fresh_random,
     parse_acks,
     parse_codec,
     parse_size,
+    parse_topics,
     servers_from,
     wall_clock_ms,
 )
+from .consumer import Consumer, OnDecodeError
+from .deserializers import Deserializer, Deserializers
 from .errors import ClientClosed
+from .group_session import GroupSession, Listeners, OnPartitions
 from .offsets import OffsetSpec
 from .producer import Producer
 from .reader import Reader, Span
+
+K = TypeVar("K")
+V = TypeVar("V")
+
+Topics = str | Iterable[str] | re.Pattern[str] | None
+
+
+class ConsumerOptions(TypedDict, total=False):
+    """What `Client.consumer` takes beside topics, group and deserializers."""
+
+    pattern: str | re.Pattern[str] | None
+    start: OffsetSpec
+    on_decode_error: OnDecodeError | str
+    commit: str
+    commit_interval: float
+    on_assign: OnPartitions | None
+    on_revoke: OnPartitions | None
+    on_lost: OnPartitions | None
+    on_out_of_range: str
+    instance_id: str | None
+    rebalance_timeout: float
+    prefetch: int | str
+    max_wait: float
 
 
 def connect(
@@ -67,8 +96,9 @@ class Client:
         self.config = config
         self._budget = Budget(config.max_buffer)
         self._cluster: Cluster | None = None
-        self._producers: WeakValueDictionary[int, Producer] = WeakValueDictionary()
-        self._producers_made = 0
+        self._made: WeakValueDictionary[int, Producer | GroupSession] = WeakValueDictionary()
+        """What is to be closed with the client, if it is still there."""
+        self._count = 0
 
     async def __aenter__(self) -> Self:
         """Raises ConnectionLost if no broker could be reached within `timeout`."""
@@ -91,8 +121,8 @@ class Client:
         """Close everything at once; what producers still hold is given up."""
         if self._cluster is None:
             return
-        for producer in list(self._producers.values()):
-            await producer.close()
+        for made in list(self._made.values()):
+            await made.close()
         await self._cluster.stop()
 
     @property
@@ -136,8 +166,7 @@ class Client:
             auto_create=auto_create,
         )
         producer = Producer(self._entered(), self._budget, config)
-        self._producers[self._producers_made] = producer
-        self._producers_made += 1
+        self._remember(producer)
         return producer
 
     def read(
@@ -159,6 +188,97 @@ class Client:
         partitions = [partition] if isinstance(partition, int) else partition
         config = ReaderConfig(prefetch=parse_size(prefetch), max_wait=max_wait, on_out_of_range=on_out_of_range)
         return Reader(self._entered(), topic, Span(start=start, end=end, partitions=partitions), config)
+
+    @overload
+    def consumer(
+        self, topics: Topics = None, *, group: str, **options: Unpack[ConsumerOptions]
+    ) -> Consumer[bytes, bytes]:
+        """Keys and values are bytes."""
+
+    @overload
+    def consumer(
+        self, topics: Topics = None, *, group: str, value: Deserializer[V], **options: Unpack[ConsumerOptions]
+    ) -> Consumer[bytes, V]:
+        """Values are what `value` makes of them."""
+
+    @overload
+    def consumer(
+        self, topics: Topics = None, *, group: str, key: Deserializer[K], **options: Unpack[ConsumerOptions]
+    ) -> Consumer[K, bytes]:
+        """Keys are what `key` makes of them."""
+
+    @overload
+    def consumer(
+        self,
+        topics: Topics = None,
+        *,
+        group: str,
+        key: Deserializer[K],
+        value: Deserializer[V],
+        **options: Unpack[ConsumerOptions],
+    ) -> Consumer[K, V]:
+        """Both are what is made of them."""
+
+    def consumer(
+        self,
+        topics: Topics = None,
+        *,
+        group: str,
+        pattern: str | re.Pattern[str] | None = None,
+        start: OffsetSpec = "earliest",
+        key: Deserializer[K] | None = None,
+        value: Deserializer[V] | None = None,
+        on_decode_error: OnDecodeError | str = "raise",
+        commit: str = "after",
+        commit_interval: float = 1.0,
+        on_assign: OnPartitions | None = None,
+        on_revoke: OnPartitions | None = None,
+        on_lost: OnPartitions | None = None,
+        on_out_of_range: str = "start",
+        instance_id: str | None = None,
+        rebalance_timeout: float = 300.0,
+        prefetch: int | str = "8MiB",
+        max_wait: float = 0.5,
+    ) -> Consumer[K, V]:
+        """Read topics as a member of a group: `async with client.consumer("orders", group="billing") as consumer`.
+
+        `topics` is a name, several, or a compiled pattern; `pattern` may be text in RE2's syntax. `start` is where to
+        begin in a partition of which the group has committed nothing.
+
+        `commit`: "after" commits what is finished, so that each record is read at least once; "before" commits what
+        is about to be handed out, so that each is read at most once; "manual" commits where the program calls `commit`.
+
+        `value` and `key` are `json`, `msgpack`, `str`, `bytes` (the default) or a callable that takes bytes. A record
+        that they cannot read raises UndecodableRecord, or is left out with one line in the log ("skip"), or is
+        given as that error to a callable.
+
+        `on_assign`, `on_revoke` and `on_lost` are called, or awaited, with a list of partitions, in the background.
+        """
+        names, regex = parse_topics(topics, pattern)
+        policy = "raise" if on_out_of_range == "raise" else "earliest"
+        config = ConsumerConfig(
+            group=group,
+            topics=names,
+            pattern=regex,
+            start=start,
+            commit=commit,
+            commit_interval=commit_interval,
+            instance_id=instance_id,
+            rebalance_timeout=rebalance_timeout,
+            on_out_of_range=on_out_of_range,
+            fetch=ReaderConfig(prefetch=parse_size(prefetch), max_wait=max_wait, on_out_of_range=policy),
+        )
+        deserializers: Deserializers[K, V] = Deserializers(key, value)
+        listeners = Listeners(on_assign=on_assign, on_revoke=on_revoke, on_lost=on_lost)
+        cluster = self._entered()
+        session = GroupSession(cluster, config, listeners)
+        consumer = Consumer(cluster, session, deserializers=deserializers, on_decode_error=on_decode_error)
+        self._remember(session)
+        return consumer
+
+    def _remember(self, made: Producer | GroupSession) -> None:
+        self._made[self._count] = made
+        self._count += 1
 
     def _entered(self) -> Cluster:
         if self._cluster is None:

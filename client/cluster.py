@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from typing import TypeVar
 from uuid import UUID
@@ -160,6 +160,25 @@ class Cluster:
         """What is known of a topic, asking only if nothing is known."""
         return self._topics.get(name) or await self.read_topic(name)
 
+    async def named(self, topic_ids: Iterable[UUID]) -> dict[UUID, str]:
+        """The names of topics, asking about those that are not known; without those that do not exist."""
+        names = {topic.topic_id: topic.name for topic in self._topics.values()}
+        wanted = list(topic_ids)
+        unknown = tuple(
+            MetadataRequestTopic(topic_id=topic_id, name=None) for topic_id in wanted if topic_id not in names
+        )
+        if unknown:
+
+            async def attempt(timeout: float) -> None:
+                response = await self._read_metadata(unknown, at=self._any_address(), timeout=timeout)
+                for topic in response.topics:
+                    if topic.error_code == ErrorCode.NONE:
+                        known = self._absorb_topic(topic)
+                        names[known.topic_id] = known.name
+
+            await self.persist(attempt)
+        return {topic_id: names[topic_id] for topic_id in wanted if topic_id in names}
+
     async def read_all_topics(self) -> list[Topic]:
         """Ask the brokers about every topic."""
 
@@ -170,7 +189,9 @@ class Cluster:
         return await self.persist(attempt)
 
     async def _read_topic(self, name: str, *, create: bool, timeout: float) -> Topic:
-        response = await self._read_metadata((name,), at=self._any_address(), timeout=timeout, create=create)
+        response = await self._read_metadata(
+            (MetadataRequestTopic(name=name),), at=self._any_address(), timeout=timeout, create=create
+        )
         topic = next((topic for topic in response.topics if topic.name == name), None)
         if topic is None or topic.error_code != ErrorCode.NONE:
             self.forget(name)
@@ -181,9 +202,8 @@ class Cluster:
         return self._absorb_topic(topic)
 
     async def _read_metadata(
-        self, names: tuple[str, ...] | None, *, at: Address, timeout: float, create: bool = False
+        self, topics: tuple[MetadataRequestTopic, ...] | None, *, at: Address, timeout: float, create: bool = False
     ) -> MetadataResponse:
-        topics = None if names is None else tuple(MetadataRequestTopic(name=name) for name in names)
         request = MetadataRequest(topics=topics, allow_auto_topic_creation=create)
         response = await self._control.call(at, request, MetadataResponse, timeout=timeout)
         if response.error_code != ErrorCode.NONE:
@@ -229,6 +249,12 @@ class Cluster:
     async def ask_once(self, request: object, expected: type[Response], *, timeout: float) -> Response:
         """Ask any broker once."""
         return await self._control.call(self._any_address(), request, expected, timeout=timeout)
+
+    async def ask_on(self, lane: Lane, request: object, expected: type[Response], *, timeout: float) -> Response:
+        """Ask any broker once, over connections of one's own."""
+        connected = lane.connected
+        address = connected[0] if connected else self._any_address()
+        return await lane.call(address, request, expected, timeout=timeout)
 
     async def ask_controller(self, request: object, expected: type[Response], *, timeout: float) -> Response:
         """Ask the controller once, or whoever can be reached while it is not known."""

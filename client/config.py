@@ -11,10 +11,11 @@ import os
 import random
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from ..protocol.compression import Codec
+from .offsets import OffsetSpec
 
 DEFAULT_PORT = 9092
 DEFAULT_SERVER = f"127.0.0.1:{DEFAULT_PORT}"
@@ -212,3 +213,60 @@ class ReaderConfig:
         _positive(prefetch=self.prefetch, partition_bytes_max=self.partition_bytes_max, max_wait=self.max_wait)
         if self.on_out_of_range not in OUT_OF_RANGE_POLICIES:
             raise ValueError(f"on_out_of_range is one of {', '.join(OUT_OF_RANGE_POLICIES)}")
+
+
+COMMIT_POLICIES = ("after", "before", "manual")
+GROUP_OUT_OF_RANGE_POLICIES = ("start", *OUT_OF_RANGE_POLICIES)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConsumerConfig:
+    """How a consumer is a member of its group, and how it fetches."""
+
+    group: str
+    topics: tuple[str, ...] | None
+    pattern: str | None
+    """For the names of topics, in RE2's syntax; this or `topics`."""
+    start: OffsetSpec = "earliest"
+    commit: str = "after"
+    """Before or after the program has had a record, or when it says so."""
+    commit_interval: float = 1.0
+    """How often what is done is committed in the background."""
+    instance_id: str | None = None
+    rebalance_timeout: float = 300.0
+    """How long the group waits for this consumer to give partitions up."""
+    on_out_of_range: str = "start"
+    fetch: ReaderConfig = field(default_factory=ReaderConfig)
+
+    def __post_init__(self) -> None:
+        _positive(commit_interval=self.commit_interval, rebalance_timeout=self.rebalance_timeout)
+        if not self.group:
+            raise ValueError("a consumer needs the name of its group")
+        if bool(self.topics) == bool(self.pattern):
+            raise ValueError("a consumer reads topics, or those whose names match a pattern: give one of the two")
+        if self.commit not in COMMIT_POLICIES:
+            raise ValueError(f"commit is one of {', '.join(COMMIT_POLICIES)}, not {self.commit!r}")
+        if self.on_out_of_range not in GROUP_OUT_OF_RANGE_POLICIES:
+            raise ValueError(f"on_out_of_range is one of {', '.join(GROUP_OUT_OF_RANGE_POLICIES)}")
+
+
+def parse_topics(topics: object, pattern: object) -> tuple[tuple[str, ...] | None, str | None]:
+    """The topics by name, or the pattern of their names."""
+    if isinstance(topics, re.Pattern):
+        if pattern is not None:
+            raise ValueError("two patterns were given")
+        topics, pattern = None, topics
+    if isinstance(pattern, re.Pattern):
+        if pattern.flags & ~re.UNICODE:
+            raise ValueError("the broker takes a pattern without flags; write them into it, for example (?i)")
+        pattern = pattern.pattern
+    if pattern is not None and not isinstance(pattern, str):
+        raise TypeError(f"a pattern is a str or an re.Pattern of str, not {type(pattern).__name__}")
+    if topics is None:
+        return None, pattern
+    names = (
+        (topics,) if isinstance(topics, str) else tuple(dict.fromkeys(topics)) if isinstance(topics, Iterable) else None
+    )
+    if not names or not all(isinstance(name, str) and name for name in names):
+        raise ValueError(f"topics are a name, several names or a pattern, not {topics!r}")
+    return names, pattern

@@ -14,6 +14,10 @@
         ├── MessageTooLarge     a record or batch is larger than the buffer, the request or the topic allows
         ├── OffsetOutOfRange    the log does not, or does no longer, hold this offset
         ├── CorruptRecords      what came from the broker is not what it claims to be
+        ├── UndecodableRecord   a deserializer of the consumer cannot read a record
+        ├── PartitionsLost      the group has given them to others before what was read of them was committed
+        ├── GroupNotFound       no such group
+        ├── GroupNotEmpty       the group has members, and what was asked wants it without
         └── Refused             every other code
 
 The client itself retries what is retriable until the call's own deadline; what arrives here has outlasted that.
@@ -21,9 +25,10 @@ The client itself retries what is retriable until the call's own deadline; what 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from ..protocol.errors import ErrorCode
+from .records import Record, TopicPartition
 
 
 class TidelogError(Exception):
@@ -62,7 +67,7 @@ class Unavailable(Retriable):
 
 
 class ClientClosed(NotRetriable):
-    """The client, producer or reader was left, or is being left."""
+    """The client, producer, reader or consumer was left, or is being left."""
 
 
 class TopicNotFound(NotRetriable):
@@ -99,6 +104,53 @@ class CorruptRecords(NotRetriable):
     """Behind the batch that cannot be read; None if not even that can be told."""
 
 
+class UndecodableRecord(NotRetriable):
+    """A consumer's deserializer cannot read this record. It is raised again when the consumer is read again.
+
+    `Consumer.seek(error.topic, error.partition, error.offset + 1)` leaves it out.
+    """
+
+    def __init__(self, part: str, record: Record, reason: BaseException) -> None:
+        where = f"{record.topic}[{record.partition}] at offset {record.offset}"
+        super().__init__(f"{where}: the {part} cannot be decoded: {reason!r}")
+        self.part = part
+        """"key" or "value"."""
+        self.record = record
+        """With the bytes of both."""
+
+    @property
+    def topic(self) -> str:
+        """Of the record."""
+        return self.record.topic
+
+    @property
+    def partition(self) -> int:
+        """Of the record."""
+        return self.record.partition
+
+    @property
+    def offset(self) -> int:
+        """Of the record."""
+        return self.record.offset
+
+
+class PartitionsLost(NotRetriable):
+    """The group has given partitions to others, so what was read of them cannot be committed; others will read it."""
+
+    def __init__(self, partitions: Iterable[TopicPartition]) -> None:
+        self.partitions = sorted(partitions)
+        names = ", ".join(f"{topic}[{partition}]" for topic, partition in self.partitions)
+        super().__init__(f"no longer assigned to this consumer: {names}")
+
+
+class GroupNotFound(NotRetriable):
+    """There is no such group."""
+
+
+class GroupNotEmpty(NotRetriable):
+    """The group has members, or members that read that topic; what was asked can be done only without them."""
+
+
 class Refused(NotRetriable):
     """The broker refused, and will refuse again."""
 
@@ -111,6 +163,9 @@ _CLASSES: Mapping[ErrorCode, type[TidelogError]] = {
     ErrorCode.TOPIC_ALREADY_EXISTS: TopicExists,
     ErrorCode.MESSAGE_TOO_LARGE: MessageTooLarge,
     ErrorCode.RECORD_LIST_TOO_LARGE: MessageTooLarge,
+    ErrorCode.GROUP_ID_NOT_FOUND: GroupNotFound,
+    ErrorCode.NON_EMPTY_GROUP: GroupNotEmpty,
+    ErrorCode.GROUP_SUBSCRIBED_TO_TOPIC: GroupNotEmpty,
     ErrorCode.REQUEST_TIMED_OUT: TimedOut,
     ErrorCode.NETWORK_EXCEPTION: ConnectionLost,
 }

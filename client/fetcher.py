@@ -1,4 +1,4 @@
-"""Positions of a reader, and what was fetched ahead of it. Sans-I/O: requests are made here and answers read.
+"""Positions in partitions, and what was fetched ahead of them. Sans-I/O: requests are made here and answers read.
 
 A cursor has two offsets: where the next fetch goes on, and where the program goes on. Between them lies what is held,
 in the order of the answers, still encoded; record batches are decoded one at a time when the program wants them.
@@ -22,17 +22,22 @@ from ..protocol.primitives import INT32_MAX
 from ..protocol.records import iterate
 from .config import ReaderConfig
 from .errors import CorruptRecords, error_for
-from .records import Record
+from .records import Record, TopicPartition
+
+NOWHERE = -1
+"""The offset of a cursor that is gone: no answer fits it."""
 
 
 class Cursor:
-    """Where a reader stands in one partition."""
+    """Where a program stands in one partition."""
 
-    __slots__ = ("asked", "end", "failing_since", "failures", "fetch_offset", "high_watermark", "partition", "position",
-                 "retry_at")  # fmt: skip
+    __slots__ = ("asked", "end", "failing_since", "failures", "fetch_offset", "high_watermark", "name", "partition",
+                 "paused", "position", "retry_at", "topic", "topic_id")  # fmt: skip
 
-    def __init__(self, partition: int, offset: int, end: int | None) -> None:
-        self.partition = partition
+    def __init__(self, name: TopicPartition, topic_id: UUID, offset: int, end: int | None) -> None:
+        self.name = name
+        self.topic, self.partition = name
+        self.topic_id = topic_id
         self.fetch_offset = offset
         """What to ask the leader for next."""
         self.position = offset
@@ -43,6 +48,8 @@ class Cursor:
         """As the last answer told."""
         self.asked = False
         """A fetch is under way."""
+        self.paused = False
+        """Not to be fetched from for now."""
         self.failures = 0
         self.failing_since: float | None = None
         self.retry_at = 0.0
@@ -90,11 +97,10 @@ class _Held:
 
 
 class Fetcher:
-    """The cursors of one reader and what it holds."""
+    """The cursors of one reader or consumer, and what it holds."""
 
-    def __init__(self, topic: str, config: ReaderConfig) -> None:
-        self.topic = topic
-        self.cursors: dict[int, Cursor] = {}
+    def __init__(self, config: ReaderConfig) -> None:
+        self.cursors: dict[TopicPartition, Cursor] = {}
         """In the order in which to ask: those that got something last stand last."""
         self.changed = True
         """There may be something to ask for that was not asked for yet."""
@@ -108,18 +114,26 @@ class Fetcher:
         """Every partition has been read to its end."""
         return not self._held and all(cursor.fetched for cursor in self.cursors.values())
 
-    def place(self, partition: int, offset: int, end: int | None) -> Cursor:
-        """Begin, or go on, at `offset`; what was fetched of the partition before is dropped."""
-        cursor = self.cursors.get(partition)
-        if cursor is None:
-            cursor = self.cursors[partition] = Cursor(partition, offset, end)
-        cursor.fetch_offset = cursor.position = offset
-        cursor.end = end
-        cursor.retry_at = 0.0
-        self._held_bytes -= sum(len(held.data) for held in self._held if held.cursor is cursor)
-        self._held = deque(held for held in self._held if held.cursor is not cursor)
+    def add(self, name: TopicPartition, topic_id: UUID, offset: int, end: int | None = None) -> Cursor:
+        """Begin to read a partition."""
+        assert name not in self.cursors, f"{name} is being read already"
+        cursor = self.cursors[name] = Cursor(name, topic_id, offset, end)
         self.changed = True
         return cursor
+
+    def place(self, cursor: Cursor, offset: int) -> None:
+        """Go on at `offset`; what was fetched of the partition before is dropped."""
+        cursor.fetch_offset = cursor.position = offset
+        cursor.retry_at = 0.0
+        self._drop(cursor)
+        self.changed = True
+
+    def remove(self, cursor: Cursor) -> None:
+        """Read the partition no more; what was fetched of it is dropped, and what is still being fetched will be."""
+        del self.cursors[cursor.name]
+        cursor.fetch_offset = NOWHERE
+        self._drop(cursor)
+        self.changed = True
 
     def wanted(self, now: float) -> list[Cursor]:
         """Partitions to fetch from now; none while as much is held as may be."""
@@ -128,30 +142,33 @@ class Fetcher:
         return [
             cursor
             for cursor in self.cursors.values()
-            if not cursor.asked and not cursor.fetched and cursor.retry_at <= now
+            if not cursor.asked and not cursor.paused and not cursor.fetched and cursor.retry_at <= now
         ]
 
     def next_retry(self, now: float) -> float | None:
         """The moment after `now` when the first of the partitions that failed may be asked for again."""
         return min((cursor.retry_at for cursor in self.cursors.values() if cursor.retry_at > now), default=None)
 
-    def ask(self, cursors: Sequence[Cursor], topic_id: UUID) -> Asked:
+    def ask(self, cursors: Sequence[Cursor]) -> Asked:
         """A fetch from these partitions, which one broker leads."""
         room = max(1, self._config.prefetch - self._held_bytes - self._asked_bytes)
         bytes_max = min(room, self._config.partition_bytes_max * len(cursors), INT32_MAX)
-        partitions = tuple(
-            FetchPartition(
+        topics: dict[tuple[str, UUID], list[FetchPartition]] = {}
+        for cursor in cursors:
+            partition = FetchPartition(
                 partition=cursor.partition,
                 fetch_offset=cursor.fetch_offset,
                 partition_max_bytes=min(bytes_max, self._config.partition_bytes_max),
             )
-            for cursor in cursors
-        )
+            topics.setdefault((cursor.topic, cursor.topic_id), []).append(partition)
         request = FetchRequest(
             max_wait_ms=int(self._config.max_wait * 1000),
             min_bytes=1,
             max_bytes=bytes_max,
-            topics=(FetchTopic(topic=self.topic, topic_id=topic_id, partitions=partitions),),
+            topics=tuple(
+                FetchTopic(topic=topic, topic_id=topic_id, partitions=tuple(partitions))
+                for (topic, topic_id), partitions in topics.items()
+            ),
         )
         for cursor in cursors:
             cursor.asked = True
@@ -168,13 +185,13 @@ class Fetcher:
     def accept(self, asked: Asked, response: FetchResponse) -> list[Trouble]:
         """Keep what the answer brings; returns the partitions that it refuses."""
         if response.error_code != ErrorCode.NONE:
-            raise error_for(response.error_code, about=f"Fetch from {self.topic}")
-        asks = {ask.cursor.partition: ask for ask in asked.asks}
+            raise error_for(response.error_code, about="Fetch")
+        asks = {(ask.cursor.topic, ask.cursor.partition): ask for ask in asked.asks}
         troubles: list[Trouble] = []
         for topic in response.responses:
             for data in topic.partitions:
-                ask = asks.get(data.partition_index)
-                if ask is None or ask.cursor.fetch_offset != ask.offset:
+                ask = asks.get((topic.topic, data.partition_index))
+                if ask is None or ask.cursor.fetch_offset != ask.offset or ask.cursor.paused:
                     continue
                 cursor = ask.cursor
                 if data.error_code == ErrorCode.NONE:
@@ -213,7 +230,11 @@ class Fetcher:
         cursor.fetch_offset = next_offset
         self._held.append(_Held(cursor, records[:size]))
         self._held_bytes += size
-        self.cursors[cursor.partition] = self.cursors.pop(cursor.partition)
+        self.cursors[cursor.name] = self.cursors.pop(cursor.name)
+
+    def _drop(self, cursor: Cursor) -> None:
+        self._held_bytes -= sum(len(held.data) for held in self._held if held.cursor is cursor)
+        self._held = deque(held for held in self._held if held.cursor is not cursor)
 
     def _drop_first(self) -> None:
         held = self._held.popleft()
@@ -221,7 +242,7 @@ class Fetcher:
         self.changed = True
 
     def _decode(self, held: _Held) -> list[Record]:
-        cursor, topic, partition = held.cursor, self.topic, held.cursor.partition
+        cursor, topic, partition = held.cursor, held.cursor.topic, held.cursor.partition
         make = tuple.__new__  # skips the named tuple's own, which does the same in Python
         try:
             header = check(held.data, held.at) if self._config.check_crcs else read_header(held.data, held.at)
@@ -246,7 +267,7 @@ class Fetcher:
         if next_offset is not None and next_offset <= offset:
             next_offset = None  # the header lies, too
         way_on = "" if next_offset is None else f"; to leave the batch out, seek to offset {next_offset}"
-        error = CorruptRecords(f"{self.topic}[{cursor.partition}] at offset {offset}: {reason}{way_on}")
-        error.topic, error.partition = self.topic, cursor.partition
+        error = CorruptRecords(f"{cursor.topic}[{cursor.partition}] at offset {offset}: {reason}{way_on}")
+        error.topic, error.partition = cursor.name
         error.offset, error.next_offset = offset, next_offset
         return error

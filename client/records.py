@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from operator import index
-from typing import NamedTuple
+from typing import Generic, NamedTuple, TypeVar
 
 from ..protocol.primitives import INT64_MAX
 from ..protocol.records import HEADER_OVERHEAD_MAX, RECORD_OVERHEAD_MAX
@@ -21,6 +21,9 @@ HeadersIn = Mapping[str, bytes | str | None] | Iterable[tuple[str, bytes | str |
 Key = bytes | str | None
 Value = bytes | bytearray | memoryview | str | dict[str, object] | list[object] | None
 """bytes as they are, text as UTF-8, dict and list as JSON; None deletes the key in a compacted topic."""
+
+K = TypeVar("K")
+V = TypeVar("V")
 
 
 class Record(NamedTuple):
@@ -49,6 +52,43 @@ class Record(NamedTuple):
     def time(self) -> datetime:
         """The timestamp as a datetime in UTC."""
         return datetime.fromtimestamp(self.timestamp / 1000, UTC)
+
+
+class TopicPartition(NamedTuple):
+    """A partition by name."""
+
+    topic: str
+    partition: int
+
+
+class ConsumerRecord(NamedTuple, Generic[K, V]):
+    """A record as a consumer hands it out: key and value as its deserializers made them."""
+
+    topic: str
+    partition: int
+    offset: int
+    timestamp: int
+    """Milliseconds since 1970; -1 if the producer gave none."""
+    key: K | None
+    value: V | None
+    """None where the record has none, whatever the deserializer."""
+    headers: Headers
+    raw: Record
+    """The record as it was read."""
+
+    @property
+    def text(self) -> str:
+        """The raw value as text; empty for a record without a value."""
+        return self.raw.text
+
+    def json(self) -> object:
+        """The raw value read as JSON; None for a record without a value."""
+        return self.raw.json()
+
+    @property
+    def time(self) -> datetime:
+        """The timestamp as a datetime in UTC."""
+        return self.raw.time
 
 
 class RecordMetadata(NamedTuple):

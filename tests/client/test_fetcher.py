@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from support.builders import a_batch, with_header
 from tidelog.client.config import ReaderConfig
 from tidelog.client.errors import CorruptRecords, TidelogError
-from tidelog.client.fetcher import Asked, Fetcher
-from tidelog.client.records import Record
+from tidelog.client.fetcher import Asked, Cursor, Fetcher
+from tidelog.client.records import Record, TopicPartition
 from tidelog.protocol.batch import restamp
 from tidelog.protocol.compression import Codec
 from tidelog.protocol.errors import ErrorCode
@@ -22,9 +22,19 @@ TOPIC_ID = uuid.UUID(int=7)
 
 
 def a_fetcher(*, prefetch: int = 1 << 20, partition_bytes_max: int = 1 << 16, partitions: int = 1) -> Fetcher:
-    fetcher = Fetcher("orders", ReaderConfig(prefetch=prefetch, partition_bytes_max=partition_bytes_max))
+    fetcher = Fetcher(ReaderConfig(prefetch=prefetch, partition_bytes_max=partition_bytes_max))
     for partition in range(partitions):
-        fetcher.place(partition, 0, None)
+        fetcher.add(TopicPartition("orders", partition), TOPIC_ID, 0)
+    return fetcher
+
+
+def the_cursor(fetcher: Fetcher, partition: int = 0) -> Cursor:
+    return fetcher.cursors[TopicPartition("orders", partition)]
+
+
+def a_span(start: int, end: int | None) -> Fetcher:
+    fetcher = Fetcher(ReaderConfig())
+    fetcher.add(TopicPartition("orders", 0), TOPIC_ID, start, end)
     return fetcher
 
 
@@ -44,7 +54,7 @@ def an_answer(records: bytes, *, partition: int = 0, code: int = 0) -> FetchResp
 
 
 def ask(fetcher: Fetcher) -> Asked:
-    return fetcher.ask(fetcher.wanted(0.0), TOPIC_ID)
+    return fetcher.ask(fetcher.wanted(0.0))
 
 
 def answered(fetcher: Fetcher, asked: Asked, response: FetchResponse) -> None:
@@ -75,29 +85,27 @@ def test_records_come_out_decoded_and_the_next_fetch_goes_on_behind_them(codec: 
     assert offsets(records) == [0, 1, 2, 3, 4]
     assert records[3].value == b"3"
     assert (records[0].topic, records[0].partition) == ("orders", 0)
-    assert fetcher.cursors[0].position == fetcher.cursors[0].fetch_offset == 5
-    assert fetcher.cursors[0].high_watermark == 100
+    assert the_cursor(fetcher).position == the_cursor(fetcher).fetch_offset == 5
+    assert the_cursor(fetcher).high_watermark == 100
     assert ask(fetcher).request.topics[0].partitions[0].fetch_offset == 5
 
 
 def test_the_head_of_a_batch_that_was_not_asked_for_is_dropped() -> None:  # L-5
     fetcher = a_fetcher()
-    fetcher.place(0, 3, None)
+    fetcher.place(the_cursor(fetcher), 3)
     fetch(fetcher, a_log([5]))
     assert offsets(drained(fetcher)) == [3, 4]
 
 
 def test_what_lies_beyond_the_end_is_dropped() -> None:
-    fetcher = a_fetcher()
-    fetcher.place(0, 0, 7)
+    fetcher = a_span(0, 7)
     fetch(fetcher, a_log([5, 5, 5]))
     assert [fetcher.finished, offsets(drained(fetcher)), fetcher.finished] == [False, [0, 1, 2, 3, 4, 5, 6], True]
     assert fetcher.wanted(0.0) == []
 
 
 def test_a_span_without_records_is_finished_from_the_start() -> None:
-    fetcher = a_fetcher()
-    fetcher.place(0, 7, 7)
+    fetcher = a_span(7, 7)
     assert fetcher.finished
 
 
@@ -107,7 +115,7 @@ def test_holes_that_compaction_left_are_stepped_over() -> None:
     fetcher = a_fetcher()
     fetch(fetcher, bytes(log + later))
     assert offsets(drained(fetcher)) == [0, 1, 10]
-    assert fetcher.cursors[0].position == 11
+    assert the_cursor(fetcher).position == 11
 
 
 def test_markers_of_transactions_are_no_records_but_move_on() -> None:
@@ -116,7 +124,7 @@ def test_markers_of_transactions_are_no_records_but_move_on() -> None:
     fetcher = a_fetcher()
     fetch(fetcher, a_log([2]) + marker)
     assert offsets(drained(fetcher)) == [0, 1]
-    assert fetcher.cursors[0].position == 3
+    assert the_cursor(fetcher).position == 3
     assert fetcher.next_batch() is None
 
 
@@ -125,7 +133,7 @@ def test_a_last_batch_that_is_cut_short_is_left_for_the_next_fetch() -> None:
     fetcher = a_fetcher()
     fetch(fetcher, whole[:-10])
     assert offsets(drained(fetcher)) == [0, 1]
-    assert fetcher.cursors[0].fetch_offset == 2
+    assert the_cursor(fetcher).fetch_offset == 2
 
 
 @pytest.mark.parametrize(
@@ -162,7 +170,7 @@ def test_a_batch_whose_records_cannot_be_read_is_not_passed_over_unless_the_prog
     error = raised.value
     assert (error.topic, error.partition, error.offset, error.next_offset) == ("orders", 0, 2, 5)
     assert error.next_offset is not None
-    fetcher.place(error.partition, error.next_offset, None)
+    fetcher.place(the_cursor(fetcher, error.partition), error.next_offset)
     fetch(fetcher, a_log([2], base_offset=5))
     assert offsets(drained(fetcher)) == [5, 6]
 
@@ -174,7 +182,7 @@ def fetch_and_drain(fetcher: Fetcher, records: bytes) -> None:
 
 def test_an_answer_that_does_not_reach_what_was_asked_for_is_refused_instead_of_asked_for_ever() -> None:
     fetcher = a_fetcher()
-    fetcher.place(0, 50, None)
+    fetcher.place(the_cursor(fetcher), 50)
     with pytest.raises(CorruptRecords, match="does not reach"):
         fetch(fetcher, a_log([5]))
 
@@ -182,10 +190,10 @@ def test_an_answer_that_does_not_reach_what_was_asked_for_is_refused_instead_of_
 def test_an_answer_to_what_was_asked_before_a_seek_is_dropped() -> None:
     fetcher = a_fetcher()
     asked = ask(fetcher)
-    fetcher.place(0, 40, None)
+    fetcher.place(the_cursor(fetcher), 40)
     answered(fetcher, asked, an_answer(a_log([5])))
     assert drained(fetcher) == []
-    assert fetcher.cursors[0].fetch_offset == 40
+    assert the_cursor(fetcher).fetch_offset == 40
 
 
 def test_seeking_drops_what_is_held_of_that_partition_alone() -> None:
@@ -194,15 +202,15 @@ def test_seeking_drops_what_is_held_of_that_partition_alone() -> None:
     fetcher.unask(asked)
     for partition in (0, 1):
         fetcher.accept(asked, an_answer(a_log([2]), partition=partition))
-    fetcher.place(0, 9, None)
+    fetcher.place(the_cursor(fetcher), 9)
     assert [(record.partition, record.offset) for record in drained(fetcher)] == [(1, 0), (1, 1)]
 
 
 def test_no_more_is_asked_for_than_may_be_held() -> None:
     fetcher = a_fetcher(prefetch=1000, partition_bytes_max=600, partitions=4)
-    first = fetcher.ask(fetcher.wanted(0.0)[:1], TOPIC_ID)
+    first = fetcher.ask(fetcher.wanted(0.0)[:1])
     assert first.request.max_bytes == 600
-    second = fetcher.ask(fetcher.wanted(0.0)[:1], TOPIC_ID)
+    second = fetcher.ask(fetcher.wanted(0.0)[:1])
     assert second.request.max_bytes == 400
     assert fetcher.wanted(0.0) == []
     answered(fetcher, first, an_answer(a_log([200])))
@@ -222,7 +230,7 @@ def test_a_partition_is_asked_for_once_at_a_time_and_partitions_take_turns() -> 
 
 def test_a_partition_that_failed_rests_until_its_time() -> None:
     fetcher = a_fetcher(partitions=2)
-    fetcher.cursors[0].retry_at = 5.0
+    the_cursor(fetcher).retry_at = 5.0
     assert [cursor.partition for cursor in fetcher.wanted(4.0)] == [1]
     assert fetcher.next_retry(4.0) == 5.0
     assert fetcher.next_retry(5.0) is None
@@ -232,7 +240,7 @@ def test_what_a_partition_refuses_is_handed_on() -> None:
     fetcher = a_fetcher()
     asked = ask(fetcher)
     [trouble] = fetcher.accept(asked, an_answer(b"", code=ErrorCode.OFFSET_OUT_OF_RANGE))
-    assert (trouble.cursor, trouble.code) == (fetcher.cursors[0], ErrorCode.OFFSET_OUT_OF_RANGE)
+    assert (trouble.cursor, trouble.code) == (the_cursor(fetcher), ErrorCode.OFFSET_OUT_OF_RANGE)
 
 
 def test_an_answer_that_refuses_the_whole_fetch_raises() -> None:
@@ -253,13 +261,12 @@ def test_every_record_of_the_span_comes_once_however_the_log_is_cut_into_answers
     count = sum(sizes)
     start = min(start, count)
     batches = [(sum(sizes[:index]), size) for index, size in enumerate(sizes)]
-    fetcher = a_fetcher()
-    fetcher.place(0, start, end)
+    fetcher = a_span(start, end)
     seen: list[Record] = []
     for cut in cuts * (count + 1):
-        if fetcher.finished or fetcher.cursors[0].fetch_offset >= count:
+        if fetcher.finished or the_cursor(fetcher).fetch_offset >= count:
             break
-        offset = fetcher.cursors[0].fetch_offset
+        offset = the_cursor(fetcher).fetch_offset
         following = [(base, size) for base, size in batches if base + size > offset][:cut]
         fetch(fetcher, b"".join(a_log([size], base_offset=base) for base, size in following))
         seen += drained(fetcher)

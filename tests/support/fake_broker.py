@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from typing import Self, TypeVar
 
 from tidelog.client import Client, connect
-from tidelog.protocol.apis import ApiKey
+from tidelog.protocol.apis import DEFINED_BY_NAME, ApiKey
 from tidelog.protocol.batch import BatchHeader, check, read_header, restamp, stamp_append_time
 from tidelog.protocol.errors import ErrorCode
 from tidelog.protocol.messages.create_partitions import (
@@ -35,6 +35,7 @@ from tidelog.protocol.messages.fetch import (
     FetchResponse,
     PartitionData,
 )
+from tidelog.protocol.messages.find_coordinator import Coordinator, FindCoordinatorRequest, FindCoordinatorResponse
 from tidelog.protocol.messages.init_producer_id import InitProducerIdRequest, InitProducerIdResponse
 from tidelog.protocol.messages.list_offsets import (
     EARLIEST,
@@ -63,12 +64,15 @@ from tidelog.protocol.tide_wire import PREFACE, TideWire
 from tidelog.protocol.wire import Request
 
 from .environment import simulate, wall_clock_ms
+from .fake_coordinator import FakeCoordinator
+from .fake_groups import FakeGroup
+from .fake_groups import respond as answer_about_groups
 from .loop import SimLoop
 
 HOST = "127.0.0.1"
 PORT = 9092
 CLUSTER_ID = "fake-cluster"
-WIRE = TideWire()
+WIRE = TideWire(DEFINED_BY_NAME)
 
 T = TypeVar("T")
 
@@ -211,6 +215,10 @@ class FakeCluster:
 
     def __init__(self, brokers: int = 1, *, partitions: int = 1, auto_create: bool = True) -> None:
         self.topics: dict[str, FakeTopic] = {}
+        self.groups: dict[str, FakeGroup] = {}
+        """As an administrator is told of them; coordinated by the last of the brokers."""
+        self.coordinator = FakeCoordinator()
+        """What members of groups talk to, at whichever broker."""
         self.partitions = partitions
         self.auto_create = auto_create
         self.brokers = [FakeBroker(self, number + 1, PORT + number) for number in range(brokers)]
@@ -425,12 +433,40 @@ class FakeConnection(asyncio.Protocol):
                 return InitProducerIdResponse(error_code=fault.refuse)
             self.cluster.next_producer_id += 1
             return InitProducerIdResponse(producer_id=self.cluster.next_producer_id - 1)
+        if (answer := self._to_a_member(body, fault)) is not None:
+            return answer
+        if isinstance(body, FindCoordinatorRequest):
+            return self._find_coordinator(body, fault)
+        if (told := self._tell_of_groups(body, fault)) is not None:
+            return told
         assert isinstance(body, DescribeClusterRequest), body
         brokers = tuple(
             DescribeClusterBroker(broker_id=broker.node_id, host=HOST, port=broker.port)
             for broker in self.cluster.brokers
         )
         return DescribeClusterResponse(cluster_id=CLUSTER_ID, controller_id=1, brokers=brokers)
+
+    def _find_coordinator(self, body: FindCoordinatorRequest, fault: Fault) -> FindCoordinatorResponse:
+        last = self.cluster.brokers[-1]
+        code = fault.refuse or ErrorCode.NONE
+        return FindCoordinatorResponse(
+            coordinators=tuple(
+                Coordinator(key=key, node_id=last.node_id, host=HOST, port=last.port, error_code=code)
+                for key in body.coordinator_keys
+            )
+        )
+
+    def _to_a_member(self, body: object, fault: Fault) -> object | None:
+        sizes = {name: (topic.topic_id, len(topic.partitions)) for name, topic in self.cluster.topics.items()}
+        return self.cluster.coordinator.respond(body, sizes, fault.refuse)
+
+    def _tell_of_groups(self, body: object, fault: Fault) -> object | None:
+        ends = {
+            name: [(log.start_offset, log.next_offset) for log in topic.partitions]
+            for name, topic in self.cluster.topics.items()
+        }
+        groups = self.cluster.groups if self.broker is self.cluster.brokers[-1] else {}
+        return answer_about_groups(groups, ends, body, fault.refuse)
 
     def _produce(self, body: ProduceRequest, fault: Fault) -> ProduceResponse:
         topics = []
@@ -515,7 +551,9 @@ class FakeConnection(asyncio.Protocol):
         return replace(answer, records=log.read(asked.fetch_offset, asked.partition_max_bytes))
 
     def _metadata(self, body: MetadataRequest, fault: Fault) -> MetadataResponse:
-        names = list(self.cluster.topics) if body.topics is None else [topic.name or "" for topic in body.topics]
+        ids = {topic.topic_id: name for name, topic in self.cluster.topics.items()}
+        asked = [topic.name or ids.get(topic.topic_id, "") for topic in body.topics or ()]
+        names = list(self.cluster.topics) if body.topics is None else asked
         if self.cluster.auto_create and body.allow_auto_topic_creation:
             for name in names:
                 if name not in self.cluster.topics:
