@@ -4,6 +4,7 @@ A code is printed as `error[TL-0201]: text · hint`. Codes stand in runbooks and
 its meaning or is used again. This file imports nothing heavy: `health` needs it and must stay quick.
 """
 
+from collections.abc import Sequence
 from enum import Enum, IntEnum
 
 
@@ -54,6 +55,13 @@ class Code(Enum):
     LOG_NOT_FOUND = ("TL-0501", Exit.NOT_FOUND, "There is no log or segment at that path.")
     LOG_CORRUPT = ("TL-0502", Exit.FAILED, "Bytes below the durable end of a log are damaged.")
 
+    GROUP_NOT_FOUND = ("TL-0601", Exit.NOT_FOUND, "The group does not exist.")
+    GROUP_NOT_EMPTY = ("TL-0602", Exit.FAILED, "The group has members, and that can be done only without them.")
+    MEMBER_NOT_FOUND = ("TL-0603", Exit.NOT_FOUND, "The group has no such member.")
+    LAG_OVER = ("TL-0604", Exit.CONDITION_NOT_MET, "A group is further behind than --over allows.")
+    NO_OFFSETS = ("TL-0605", Exit.FAILED, "There is no offset to work with: none was committed, or none was given.")
+    BAD_OFFSETS_FILE = ("TL-0606", Exit.FAILED, "The file of offsets is not what it should be.")
+
     def __init__(self, identifier: str, exit_code: Exit, meaning: str) -> None:
         self.identifier = identifier
         self.exit_code = exit_code
@@ -84,3 +92,13 @@ class CommandFailed(Exception):
                 "exit_code": int(self.code.exit_code),
             }
         }
+
+
+def raise_all(failures: Sequence[CommandFailed], *, asked: int) -> None:
+    """End with the one failure; with 3 when a part of what was asked was done."""
+    if not failures:
+        return
+    if len(failures) == asked == 1:
+        raise failures[0]
+    code = failures[0].code if len(failures) == asked else Code.PARTIAL
+    raise CommandFailed(code, "; ".join(failure.text for failure in failures), failures[0].hint)

@@ -8,13 +8,15 @@ import json
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Generic, Self, TypeVar
 
 import click
 
 from .commands import Settings
 
 FORMATS = ("table", "wide", "json", "jsonl")
+NOTHING = (None, "-")
+"""What stands in a column of numbers where there is none."""
 
 Row = TypeVar("Row")
 
@@ -27,6 +29,8 @@ class Column(Generic[Row]):
     value: Callable[[Row], object]
     wide: bool = False
     """Shown only with `-o wide`."""
+    human: Callable[[float], str] | None = None
+    """How a number is written in a table; with its thousands grouped otherwise."""
 
 
 def _chosen(context: click.Context, _: click.Parameter, value: str | None) -> str | None:
@@ -47,13 +51,17 @@ output_option = click.option(
 def print_rows(rows: Sequence[Row], columns: Sequence[Column[Row]], *, output: str | None, title: str = "") -> None:
     """Print rows as a table, or as tab-separated columns where no table is wanted."""
     shown = [column for column in columns if output == "wide" or not column.wide]
-    cells = [[column.value(row) for column in shown] for row in rows]
     if output == "table" or sys.stdout.isatty():
-        _print_table(shown, cells, title)
+        from rich.console import Console
+
+        # Off a terminal a table has no width to obey: it must not be cut at 80 columns.
+        width = None if sys.stdout.isatty() else 500
+        Console(file=sys.stdout, highlight=False, markup=False, width=width).print(_table(rows, shown, title))
         return
     click.echo("\t".join(column.name for column in shown))
-    for line in cells:
-        click.echo("\t".join("" if cell is None else str(cell) for cell in line))
+    for row in rows:
+        cells = [column.value(row) for column in shown]
+        click.echo("\t".join("" if cell is None else str(cell) for cell in cells))
 
 
 def print_json(items: Sequence[object], *, output: str) -> None:
@@ -63,6 +71,19 @@ def print_json(items: Sequence[object], *, output: str) -> None:
             click.echo(json.dumps(item, ensure_ascii=False, separators=(",", ":")))
     else:
         click.echo(json.dumps(list(items), ensure_ascii=False, indent=2))
+
+
+def human_seconds(seconds: float) -> str:
+    """A duration for people: 250 ms, 4.2 s, 1m 05s, 3h 20m, 2d 04h."""
+    if seconds < 1:
+        return f"{seconds * 1000:.0f} ms" if seconds else "0 s"
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes = int(seconds) // 60
+    if minutes < 60:
+        return f"{minutes}m {int(seconds) % 60:02}s"
+    hours = minutes // 60
+    return f"{hours}h {minutes % 60:02}m" if hours < 24 else f"{hours // 24}d {hours % 24:02}h"
 
 
 def grouped(number: int) -> str:
@@ -84,23 +105,53 @@ def human_size(size: float) -> str:
     return f"{size:.1f} TB"
 
 
-def _print_table(columns: Sequence[Column[Row]], cells: Sequence[Sequence[object]], title: str) -> None:
+class LiveTable:
+    """A table on a terminal that is drawn anew in its place."""
+
+    def __init__(self) -> None:
+        from rich.console import Console
+        from rich.live import Live
+
+        self._live = Live(console=Console(file=sys.stdout, highlight=False, markup=False), auto_refresh=False)
+
+    def __enter__(self) -> Self:
+        self._live.start()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._live.stop()
+
+    def show(self, rows: Sequence[Row], columns: Sequence[Column[Row]], *, title: str) -> None:
+        """Draw these rows instead of those before."""
+        from rich.table import Table
+
+        table = _table(rows, columns, title)
+        assert isinstance(table, Table)
+        self._live.update(table, refresh=True)
+
+
+def _table(rows: Sequence[Row], columns: Sequence[Column[Row]], title: str) -> object:
+    """The rows for a terminal; columns of numbers stand to the right."""
     from rich import box
-    from rich.console import Console
     from rich.table import Table
 
     table = Table(box=box.SIMPLE_HEAD, title=title or None, title_justify="left", pad_edge=False)
-    for position, column in enumerate(columns):
-        numeric = all(isinstance(line[position], int) for line in cells)
+    cells = [[column.value(row) for row in rows] for column in columns]
+    for column, values in zip(columns, cells, strict=True):
+        numeric = set(map(type, values)) & {int, float} and all(
+            isinstance(value, int | float) or value in NOTHING for value in values
+        )
         table.add_column(column.name, justify="right" if numeric else "left", no_wrap=True)
-    for line in cells:
-        table.add_row(*(_cell(cell) for cell in line))
-    # Off a terminal a table has no width to obey: it must not be cut at 80 columns.
-    width = None if sys.stdout.isatty() else 500
-    Console(file=sys.stdout, highlight=False, markup=False, width=width).print(table)
+    for position in range(len(rows)):
+        table.add_row(*(_cell(values[position], column) for column, values in zip(columns, cells, strict=True)))
+    return table
 
 
-def _cell(cell: object) -> str:
+def _cell(cell: object, column: Column[Row]) -> str:
     if cell is None:
         return "-"
-    return grouped(cell) if isinstance(cell, int) and not isinstance(cell, bool) else str(cell)
+    if isinstance(cell, bool) or not isinstance(cell, int | float):
+        return str(cell)
+    if column.human is not None:
+        return column.human(cell)
+    return grouped(cell) if isinstance(cell, int) else f"{cell:g}"

@@ -15,6 +15,8 @@ from ..client import (
     Client,
     ConnectionLost,
     CorruptRecords,
+    GroupNotEmpty,
+    GroupNotFound,
     MessageTooLarge,
     OffsetOutOfRange,
     PartitionNotFound,
@@ -38,6 +40,8 @@ CODES: Mapping[type[TidelogError], tuple[Code, str]] = {
     PartitionNotFound: (Code.PARTITION_NOT_FOUND, "tidelog topic describe shows those that exist"),
     MessageTooLarge: (Code.RECORD_TOO_LARGE, "the topic's limit is max.message.bytes"),
     OffsetOutOfRange: (Code.OFFSET_OUT_OF_RANGE, "tidelog topic describe shows the offsets that exist"),
+    GroupNotFound: (Code.GROUP_NOT_FOUND, "tidelog group ls shows those that exist"),
+    GroupNotEmpty: (Code.GROUP_NOT_EMPTY, "stop its consumers first; tidelog group describe -m shows them"),
 }
 INVALID = frozenset(
     {

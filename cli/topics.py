@@ -1,7 +1,6 @@
 """`tidelog topic`: list, describe, create, alter and remove topics."""
 
 import asyncio
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -9,7 +8,8 @@ import click
 
 from ..client import Client, Partition, TidelogError, Topic, TopicExists
 from .commands import Group, Settings, command, group, key_value
-from .errors import Code, CommandFailed
+from .confirm import confirm
+from .errors import CommandFailed, raise_all
 from .output import Column, output_option, plural, print_json, print_rows
 from .session import failure_of, run
 
@@ -188,7 +188,7 @@ def create(
                 click.echo(await one(client, name))
             except TidelogError as error:
                 failures.append(failure_of(error))
-        _raise_all(failures, asked=len(names))
+        raise_all(failures, asked=len(names))
 
     run(settings, work)
 
@@ -254,9 +254,10 @@ def rm(settings: Settings, /, *, names: Sequence[str], yes: bool, dry_run: bool)
     if rows and not dry_run:
         # Between two visits: a prompt would stop the loop, and Ctrl-C could not end it.
         if not yes:
-            _confirm([row.topic.name for row in rows])
+            what = rows[0].topic.name if len(rows) == 1 else f"{len(rows)} topics"
+            confirm(what, act="remove", warning=f"This removes {what} and every record, for good.")
         run(settings, perform)
-    _raise_all(failures, asked=len(names))
+    raise_all(failures, asked=len(names))
 
 
 for member in (ls, describe, create, alter, rm):
@@ -289,24 +290,3 @@ async def _with_offsets(client: Client, topics: Sequence[Topic]) -> list[TopicRo
 
 def _description(row: TopicRow) -> dict[str, object]:
     return {**row.as_json(), "partitions": [line.as_json() for line in row.partitions or ()]}
-
-
-def _confirm(names: Sequence[str]) -> None:
-    """Ask a person to type what is to be removed. Raises CommandFailed without a person, or at another answer."""
-    what = names[0] if len(names) == 1 else f"{len(names)} topics"
-    if not (sys.stdin.isatty() and sys.stdout.isatty()):
-        raise CommandFailed(Code.NEEDS_CONFIRMATION, f"nobody can be asked whether to remove {what}", "say --yes")
-    click.echo(f"This removes {what} and every record, for good.")
-    answer = click.prompt(f"Type {what!r} to go on", prompt_suffix=": ", default="", show_default=False)
-    if answer.strip() != what:
-        raise CommandFailed(Code.DECLINED, "that is something else; nothing was removed")
-
-
-def _raise_all(failures: Sequence[CommandFailed], *, asked: int) -> None:
-    """End with the one failure; with 3 when a part of what was asked was done."""
-    if not failures:
-        return
-    if len(failures) == asked == 1:
-        raise failures[0]
-    code = failures[0].code if len(failures) == asked else Code.PARTIAL
-    raise CommandFailed(code, "; ".join(failure.text for failure in failures), failures[0].hint)

@@ -23,6 +23,7 @@ root.context_settings = {"auto_envvar_prefix": "TIDELOG", "help_option_names": [
 root.lazy = {
     "serve": ("serve:serve", "Run the broker."),
     "topic": ("topics:topic", "List, describe, create and remove topics."),
+    "group": ("groups:group_commands", "Look at consumer groups, their lag; move them."),
     "produce": ("produce:produce", "Send records from stdin, a file or the command line."),
     "consume": ("consume:consume", "Print a topic's records."),
     "log": ("log_files:log", "Look into log files, without a broker."),

@@ -1,6 +1,8 @@
 """The table of error codes."""
 
-from tidelog.cli.errors import Code, CommandFailed, Exit
+import pytest
+
+from tidelog.cli.errors import Code, CommandFailed, Exit, raise_all
 
 
 def test_no_code_is_given_twice() -> None:
@@ -32,6 +34,12 @@ def test_the_codes_that_were_once_published_keep_their_meaning() -> None:
         "TL-0403": "CANNOT_START",
         "TL-0501": "LOG_NOT_FOUND",
         "TL-0502": "LOG_CORRUPT",
+        "TL-0601": "GROUP_NOT_FOUND",
+        "TL-0602": "GROUP_NOT_EMPTY",
+        "TL-0603": "MEMBER_NOT_FOUND",
+        "TL-0604": "LAG_OVER",
+        "TL-0605": "NO_OFFSETS",
+        "TL-0606": "BAD_OFFSETS_FILE",
     }
     assert {code.identifier: code.name for code in Code} == published
 
@@ -45,3 +53,17 @@ def test_every_code_has_a_meaning_and_an_exit_code_that_is_no_success() -> None:
 def test_a_failure_is_one_line_with_its_hint() -> None:
     assert CommandFailed(Code.FAILED, "no", "try").line() == "error[TL-0001]: no · try"
     assert CommandFailed(Code.FAILED, "no").line() == "error[TL-0001]: no"
+
+
+def test_several_failures_are_one_and_a_part_that_was_done_is_three() -> None:
+    gone, other = CommandFailed(Code.TOPIC_NOT_FOUND, "no a", "look"), CommandFailed(Code.REFUSED, "no b")
+    raise_all([], asked=2)
+    with pytest.raises(CommandFailed) as alone:
+        raise_all([gone], asked=1)
+    assert alone.value is gone
+    with pytest.raises(CommandFailed) as every:
+        raise_all([gone, other], asked=2)
+    assert (every.value.code, every.value.text, every.value.hint) == (Code.TOPIC_NOT_FOUND, "no a; no b", "look")
+    with pytest.raises(CommandFailed) as part:
+        raise_all([gone], asked=2)
+    assert part.value.code is Code.PARTIAL

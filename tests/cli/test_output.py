@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from tidelog.cli.output import Column, grouped, human_size, plural, print_json, print_rows
+from tidelog.cli.output import Column, LiveTable, grouped, human_seconds, human_size, plural, print_json, print_rows
 
 COLUMNS: Sequence[Column[tuple[str, int]]] = (
     Column("NAME", lambda row: row[0]),
@@ -52,6 +52,32 @@ def test_on_a_terminal_rows_are_a_table_and_markup_in_them_is_only_text(monkeypa
     assert "[red]b[/red]" in terminal.getvalue()
 
 
+def test_a_column_of_numbers_stands_to_the_right_even_if_some_are_missing_and_may_be_written_for_people(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    columns: Sequence[Column[object]] = (
+        Column("LAG", lambda row: row),
+        Column("TIME", lambda row: row, human=human_seconds),
+    )
+    print_rows([14012, "-", 0.5], columns, output="table")
+    assert [line.split() for line in capsys.readouterr().out.splitlines()[3:-1]] == [
+        ["14,012", "3h", "53m"], ["-", "-"], ["0.5", "500", "ms"],
+    ]  # fmt: skip
+    print_rows([14012], columns, output=None)
+    assert capsys.readouterr().out == "LAG\tTIME\n14012\t14012\n"
+
+
+def test_a_live_table_is_drawn_in_its_own_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stdout", terminal)
+    monkeypatch.setenv("TERM", "xterm")
+    with LiveTable() as live:
+        live.show(ROWS, COLUMNS, title="first")
+        live.show(ROWS[:1], COLUMNS, title="second")
+    shown = terminal.getvalue()
+    assert shown.index("first") < shown.index("\x1b[1A") < shown.index("second")
+
+
 def test_json_is_one_array_and_jsonl_a_line_each(capsys: pytest.CaptureFixture[str]) -> None:
     print_json([{"a": "é"}, {"a": 14012}], output="json")
     assert json.loads(capsys.readouterr().out) == [{"a": "é"}, {"a": 14012}]
@@ -63,5 +89,8 @@ def test_numbers_for_people() -> None:
     assert grouped(14012) == "14,012"
     assert [human_size(size) for size in (0, 999, 1000, 2_870_000, 3e9, 5e12)] == [
         "0 B", "999 B", "1.0 kB", "2.9 MB", "3.0 GB", "5.0 TB",
+    ]  # fmt: skip
+    assert [human_seconds(seconds) for seconds in (0, 0.25, 4.2, 65, 12_000, 180_000)] == [
+        "0 s", "250 ms", "4.2 s", "1m 05s", "3h 20m", "2d 02h",
     ]  # fmt: skip
     assert (plural(0), plural(1), plural(2)) == ("s", "", "s")

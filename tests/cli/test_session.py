@@ -10,6 +10,8 @@ from tidelog.cli.errors import Code
 from tidelog.cli.session import failure_of
 from tidelog.client import (
     ConnectionLost,
+    GroupNotEmpty,
+    GroupNotFound,
     MessageTooLarge,
     OffsetOutOfRange,
     PartitionNotFound,
@@ -33,6 +35,8 @@ from tidelog.protocol.errors import ErrorCode
         (TopicExists("x"), Code.TOPIC_EXISTS, 1),
         (MessageTooLarge("x"), Code.RECORD_TOO_LARGE, 1),
         (OffsetOutOfRange("x"), Code.OFFSET_OUT_OF_RANGE, 1),
+        (GroupNotFound("x"), Code.GROUP_NOT_FOUND, 5),
+        (GroupNotEmpty("x"), Code.GROUP_NOT_EMPTY, 1),
         (Refused("x", code=ErrorCode.INVALID_CONFIG), Code.INVALID_TOPIC, 1),
         (Refused("x", code=ErrorCode.INVALID_TOPIC_EXCEPTION), Code.INVALID_TOPIC, 1),
         (Refused("x", code=ErrorCode.TOPIC_AUTHORIZATION_FAILED), Code.UNAUTHORISED, 7),

@@ -18,9 +18,11 @@ from tidelog.cli.tree import root
 GIVEN = """
 tidelog topic create orders -p 2
 seq 20 | tidelog produce orders -q
+tidelog group reset billing -t orders --to start --yes
+tidelog group reset staging -t orders --to end --yes
 cp -r "$DATA_DIR" tidelog-data
 """
-"""What the examples take for granted: a topic with records, and a data directory where a broker makes it."""
+"""What the examples take for granted: a topic with records, two groups that have read it, a data directory."""
 
 
 def pages(command: click.Command, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Command | Group]]:
@@ -43,6 +45,7 @@ def test_the_tree_is_what_the_documents_describe() -> None:
     assert {" ".join(path) for path in PAGES} == {
         "", "serve", "produce", "consume", "health", "version",
         "topic", "topic ls", "topic describe", "topic create", "topic alter", "topic rm",
+        "group", "group ls", "group describe", "group lag", "group reset", "group rm", "group rm-offsets", "group kick",
         "log", "log dump", "log verify",
     }  # fmt: skip
 
