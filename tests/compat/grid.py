@@ -8,7 +8,7 @@ from pathlib import Path
 from support.clients.features import CLIENTS, Mark, Row
 
 FOLDER = Path(__file__).parent
-SECTIONS = ("Produce", "Consume without a group", "Admin", "Restarts")
+SECTIONS = ("Produce", "Consume without a group", "Consume in a group", "Admin", "Groups", "Restarts")
 PAGE = "compatibility.md"
 
 TITLE = """# Compatibility
@@ -17,8 +17,8 @@ TITLE = """# Compatibility
 
 What other people's clients do with tidelog. Every ✓ is a test, run by `make test` against a broker process with the
 client as its authors publish it; what one client writes, another one reads. **no**: the client has no such call, or
-cannot make it. **groups**: the client does it in a consumer group or for a broker that has them, and tidelog has none
-yet.
+cannot make it. The clients in Node.js read in groups only: without a group means there that a reader is alone in a
+group of its own, and begins where it is told.
 """
 
 REASONS = """## Why a client cannot
@@ -63,7 +63,7 @@ def _reasons() -> Iterator[str]:
     """What the drivers say of the rows that their client cannot do."""
     known = {row.label: row for row in rows()}
     for position, kind in enumerate(CLIENTS):
-        for label, why in {**kind.cannot, **kind.can_with_groups}.items():
+        for label, why in kind.cannot.items():
             assert known[label].marks[position] is not Mark.TESTED
             yield f"- {kind.name}, {label}: {why}."
 

@@ -10,7 +10,7 @@ from support.clients.features import READS_BACK, Case, feature
 from support.clients.house import Clients, batches, fresh_name, of_partition, read, write
 from support.clients.model import EARLIEST, Client, ConfigChange, NewTopic, Refused, Resource, Sent
 from support.clients.pure_python import PythonClient
-from tidelog.protocol.apis import APIS
+from tidelog.protocol.apis import KAFKA_APIS
 from tidelog.protocol.errors import ErrorCode
 
 SECTION = "Admin"
@@ -182,7 +182,7 @@ def test_describe_the_cluster(clients: Clients, case: Case) -> None:
 @feature(SECTION, "show which versions are served (ApiVersions)", verb="api_versions")
 def test_show_which_versions_are_served(clients: Clients, case: Case) -> None:
     seen = clients.open(case.kind).api_versions()
-    assert seen == {int(key): (api.advertised_min, api.versions.max) for key, api in APIS.items()}
+    assert seen == {int(key): (api.advertised_min, api.versions.max) for key, api in KAFKA_APIS.items()}
 
 
 @feature(SECTION, "describe the features", verb="describe_features")

@@ -33,6 +33,61 @@ export class Opened {
   }
 }
 
+/** What a member of a group was given, until the test takes it. */
+export class Inbox {
+  #records = []
+  #changes = []
+  #failure = null
+  #wake = () => {}
+
+  put (record) {
+    this.#records.push(record)
+    this.#wake()
+  }
+
+  /** The member holds these now: pairs of a topic and its partitions. */
+  hold (assignment) {
+    this.#changes.push(assignment.flatMap(([topic, partitions]) => partitions.map(partition => [topic, partition])))
+  }
+
+  fail (error) {
+    this.#failure = error
+    this.#wake()
+  }
+
+  forget (topic, partition) {
+    this.#records = this.#records.filter(record => record.topic !== topic || record.partition !== partition)
+  }
+
+  /** At most so many, as soon as there is one; none, when for a while there is none. */
+  async take (count) {
+    if (this.#records.length === 0 && this.#failure === null) {
+      await new Promise(resolve => {
+        this.#wake = resolve
+        setTimeout(resolve, 200)
+      })
+    }
+    if (this.#failure !== null) throw this.#failure
+    return this.#records.splice(0, count)
+  }
+
+  changes () {
+    if (this.#failure !== null) throw this.#failure
+    return this.#changes
+  }
+}
+
+/** A record as the tests know it; a header that has no value, or a record without one, is null. */
+export const spelledRecord = (topic, partition, { offset, timestamp, key, value }, headers) => ({
+  topic,
+  partition,
+  offset: Number(offset),
+  timestampMs: Number(timestamp),
+  key: key?.toString('base64') ?? null,
+  value: value?.toString('base64') ?? null,
+  headers: headers.map(([name, value]) => [String(name), value?.toString('base64') ?? null])
+})
+
 /** Answer commands until stdin ends. `codeOf` finds the code of the broker in a client's error, or undefined. */
 export async function serve (verbs, codeOf) {
   for await (const line of createInterface({ input: process.stdin })) {

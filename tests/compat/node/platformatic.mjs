@@ -1,8 +1,8 @@
 // @platformatic/kafka as a driver of the compatibility suite.
 
-import { Admin, Producer } from '@platformatic/kafka'
+import { Admin, Consumer, Producer } from '@platformatic/kafka'
 
-import { Opened, bytes, serve } from './driver.mjs'
+import { Inbox, Opened, bytes, serve, spelledRecord } from './driver.mjs'
 
 const RETRY = { retries: 100, retryDelay: 100, metadataMaxAge: 1000, timeout: 20_000 }
 
@@ -18,7 +18,119 @@ function adminOf (server) {
 
 const entries = configs => Object.entries(configs).map(([name, value]) => ({ name, value }))
 
+async function memberOf (server, how, streaming, inbox) {
+  const consumer = new Consumer({
+    ...options(server),
+    retries: 40,
+    groupId: how.group,
+    groupProtocol: how.protocol,
+    ...(how.instanceId === null ? {} : { groupInstanceId: how.instanceId }),
+    ...(how.protocol === 'consumer' ? {} : { sessionTimeout: how.sessionMs, heartbeatInterval: how.heartbeatMs }),
+    rebalanceTimeout: 60_000,
+    metadataMaxAge: how.metadataAgeMs
+  })
+  // In the classic protocol there are events; in the other one what it was given changes in silence, after a heartbeat.
+  const hold = () => inbox.hold((consumer.assignments ?? []).map(({ topic, partitions }) => [topic, [...partitions]]))
+  let known = null
+  const look = () => {
+    if (consumer.assignments !== known) hold()
+    known = consumer.assignments
+  }
+  if (how.protocol === 'consumer') {
+    const looking = setInterval(look, 10)
+    consumer.on('client:close', () => clearInterval(looking))
+  } else {
+    consumer.on('consumer:group:join', hold)
+    consumer.on('consumer:group:rebalance', () => inbox.hold([]))
+  }
+  const stream = await consumer.consume({
+    topics: how.topics,
+    maxWaitTime: how.fetchWaitMs,
+    autocommit: how.commitsByItself,
+    ...(how.partitionBytesMax === null ? {} : { maxBytesPerPartition: how.partitionBytesMax }),
+    ...(how.bytesMax === null ? {} : { maxBytes: how.bytesMax }),
+    ...streaming
+  })
+  stream.on('data', message => inbox.put(spelledRecord(message.topic, message.partition, message, [...message.headers])))
+  stream.on('error', error => inbox.fail(error))
+  return { consumer, stream, inbox }
+}
+
 const verbs = {
+  async openMember (server, how) {
+    const fallbackMode = how.fromTheEnd ? 'latest' : 'earliest'
+    return opened.add(await memberOf(server, how, { mode: 'committed', fallbackMode }, new Inbox()))
+  },
+
+  async openReader (server, how) {
+    // Alone in its group, with each partition of its topics; what it did not ask for is dropped.
+    const places = new Set(how.starts.map(([topic, partition]) => `${topic}:${partition}`))
+    const offsets = how.starts.map(([topic, partition, offset]) => ({ topic, partition, offset: BigInt(offset) }))
+    const inbox = new Inbox()
+    const put = inbox.put.bind(inbox)
+    inbox.put = record => places.has(`${record.topic}:${record.partition}`) && put(record)
+    return opened.add(await memberOf(server, how, { mode: 'manual', offsets, fallbackMode: 'earliest' }, inbox))
+  },
+
+  async take (server, { member, count }) {
+    return opened.get(member).inbox.take(count)
+  },
+
+  async changes (server, { member }) {
+    return opened.get(member).inbox.changes()
+  },
+
+  async commit (server, { member, positions }) {
+    const offsets = positions.map(([topic, partition, offset]) => ({ topic, partition, offset: BigInt(offset), leaderEpoch: 0 }))
+    await opened.get(member).consumer.commit({ offsets })
+  },
+
+  async committed (server, { member, topic, partition }) {
+    const found = await opened.get(member).consumer.listCommittedOffsets({ topics: [{ topic, partitions: [partition] }] })
+    return [Number(found.get(topic)[partition]), '']
+  },
+
+  async closeMember (server, { member }) {
+    const { consumer, stream } = opened.take(member)
+    await stream.close()
+    await consumer.close()
+  },
+
+  async listGroups (server) {
+    return [...(await adminOf(server).listGroups({ types: ['classic', 'consumer'] })).values()].map(({ id, state }) => [id, state])
+  },
+
+  async describeGroup (server, { group }) {
+    const seen = (await adminOf(server).describeGroups({ groups: [group] })).get(group)
+    const members = [...seen.members.values()].map(({ id, clientId, groupInstanceId, assignments }) =>
+      [id, clientId, groupInstanceId, [...(assignments ?? new Map()).values()].map(({ topic, partitions }) => [topic, partitions])])
+    return { state: seen.state, assignor: seen.protocol, members }
+  },
+
+  async deleteGroup (server, { group }) {
+    await adminOf(server).deleteGroups({ groups: [group] })
+  },
+
+  async listGroupOffsets (server, { group, topic }) {
+    const [{ topics }] = await adminOf(server).listConsumerGroupOffsets({ groups: [group] })
+    const rows = topics.find(({ name }) => name === topic)?.partitions ?? []
+    return rows.map(({ partitionIndex, committedOffset, metadata }) => [partitionIndex, Number(committedOffset), metadata ?? ''])
+  },
+
+  async alterGroupOffsets (server, { group, topic, positions }) {
+    const partitionOffsets = positions.map(([partition, offset]) => ({ partition, offset: BigInt(offset) }))
+    await adminOf(server).alterConsumerGroupOffsets({ groupId: group, topics: [{ name: topic, partitionOffsets }] })
+  },
+
+  async deleteGroupOffsets (server, { group, topic, partition }) {
+    const topics = [{ name: topic, partitionIndexes: [partition] }]
+    await adminOf(server).deleteConsumerGroupOffsets({ groupId: group, topics })
+  },
+
+  async removeMember (server, { group, memberId }) {
+    await adminOf(server).removeMembersFromConsumerGroup({ groupId: group, members: [{ memberId }] })
+  },
+
   async openWriter (server, how) {
     const { acks, codec: compression, idempotent, createsTopics: autocreateTopics } = how
     return opened.add(new Producer({ ...options(server), acks, compression, idempotent, autocreateTopics }))

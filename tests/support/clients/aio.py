@@ -9,9 +9,11 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewPartitions
 from aiokafka.admin import NewTopic as AioNewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+from aiokafka.coordinator.protocol import ConsumerProtocol
 from aiokafka.errors import BrokerResponseError, KafkaError
 from aiokafka.structs import ConsumerRecord
 
+from .aio_member import AioMember
 from .model import (
     FETCH_WAIT_MS,
     LATEST,
@@ -20,9 +22,13 @@ from .model import (
     ClientFailed,
     ClusterSeen,
     ConfigSeen,
+    GroupSeen,
+    Joining,
+    MemberSeen,
     NewTopic,
     OffsetSeen,
     Origin,
+    Position,
     Read,
     Reading,
     Refused,
@@ -31,6 +37,7 @@ from .model import (
     Start,
     TopicSeen,
     Writing,
+    letters,
 )
 
 NO_NAME = "it has no name for it"
@@ -123,6 +130,7 @@ class AioClient(Client):
     name: ClassVar[str] = "aiokafka"
     version: ClassVar[str] = version("aiokafka")
     cannot: ClassVar[Mapping[str, str]] = {
+        "cooperative-sticky moves only what must move": "it has no cooperative assignor",
         "the offset of the greatest timestamp": NO_NAME,
         "the last so many records": NO_NAME,
     }
@@ -139,6 +147,42 @@ class AioClient(Client):
     def open_reader(self, how: Reading) -> AioReader:
         """A consumer."""
         return AioReader(self._loop, self._server, how)
+
+    def join_group(self, how: Joining) -> AioMember:
+        """A consumer that has subscribed."""
+        return AioMember(self._server, how, _read)
+
+    def list_groups(self) -> Mapping[str, str]:
+        """ListGroups, without states."""
+        return dict.fromkeys((group for group, _ in self._ask(lambda admin: admin.list_consumer_groups())), "")
+
+    def describe_group(self, group: str) -> GroupSeen:
+        """DescribeGroups."""
+        [answer] = self._ask(lambda admin: admin.describe_consumer_groups([group]))
+        [seen] = answer.to_object()["groups"]
+        _check(seen["error_code"])
+        members = [
+            MemberSeen(
+                member_id=member["member_id"],
+                client_id=member["client_id"],
+                instance_id=None,
+                assigned=frozenset(
+                    (place.topic, place.partition)
+                    for place in ConsumerProtocol.ASSIGNMENT.decode(member["member_assignment"]).partitions()
+                ),
+            )
+            for member in seen["members"]
+        ]
+        return GroupSeen(state=letters(seen["state"]), assignor=seen["protocol"], members=tuple(members))
+
+    def list_group_offsets(self, group: str, topic: str) -> Mapping[int, Position]:
+        """OffsetFetch."""
+        seen = self._ask(lambda admin: admin.list_consumer_group_offsets(group))
+        return {
+            place.partition: Position(found.offset, found.metadata)
+            for place, found in seen.items()
+            if place.topic == topic
+        }
 
     def create_topic(self, topic: NewTopic) -> None:
         """CreateTopics."""

@@ -9,6 +9,7 @@ from uuid import UUID
 
 from confluent_kafka import (
     Consumer,
+    ConsumerGroupTopicPartitions,
     ElectionType,
     KafkaError,
     KafkaException,
@@ -28,7 +29,7 @@ from confluent_kafka.admin import (
 )
 from confluent_kafka.admin import NewTopic as ConfluentNewTopic
 
-from .kcat import NO_LZ4
+from .confluent_member import ConfluentMember
 from .model import (
     FETCH_WAIT_MS,
     PATIENCE_S,
@@ -37,9 +38,14 @@ from .model import (
     ClusterSeen,
     ConfigChange,
     ConfigSeen,
+    GroupSeen,
+    Joining,
+    MemberSeen,
     NewTopic,
     OffsetSeen,
     Origin,
+    Place,
+    Position,
     Read,
     Reading,
     Refused,
@@ -48,6 +54,7 @@ from .model import (
     Start,
     TopicSeen,
     Writing,
+    letters,
 )
 
 NOW = 0
@@ -197,7 +204,6 @@ class ConfluentClient(Client):
 
     name: ClassVar[str] = "confluent-kafka"
     version: ClassVar[str] = version("confluent-kafka")
-    can_with_groups: ClassVar[Mapping[str, str]] = {"batches of codec lz4": NO_LZ4}
 
     def __init__(self, server: str) -> None:
         self._server = server
@@ -221,6 +227,63 @@ class ConfluentClient(Client):
         found = reader.read_to_the_end()
         reader.close()
         return found
+
+    def join_group(self, how: Joining) -> ConfluentMember:
+        """A consumer that has subscribed."""
+        return ConfluentMember(self._server, how, _read)
+
+    def join_consumer_group(self, how: Joining) -> ConfluentMember:
+        """A consumer with group.protocol=consumer that has subscribed."""
+        return ConfluentMember(self._server, how, _read)
+
+    def list_groups(self) -> Mapping[str, str]:
+        """ListGroups."""
+        seen = self._admin.list_consumer_groups(request_timeout=PATIENCE_S).result(PATIENCE_S)
+        assert not seen.errors, seen.errors
+        return {group.group_id: letters(group.state.name) for group in seen.valid}
+
+    def describe_group(self, group: str) -> GroupSeen:
+        """DescribeGroups, or what the group wants."""
+        seen = _ask(lambda: self._admin.describe_consumer_groups([group]).values())
+        members = [
+            MemberSeen(
+                member_id=member.member_id,
+                client_id=member.client_id,
+                instance_id=member.group_instance_id,
+                assigned=frozenset(
+                    (place.topic, place.partition) for place in getattr(member.assignment, "topic_partitions", ())
+                ),
+            )
+            for member in seen.members
+        ]
+        return GroupSeen(state=letters(seen.state.name), assignor=seen.partition_assignor, members=tuple(members))
+
+    def describe_consumer_group(self, group: str) -> GroupSeen:
+        """ConsumerGroupDescribe, by the same call."""
+        return self.describe_group(group)
+
+    def delete_group(self, group: str) -> None:
+        """DeleteGroups."""
+        _ask(lambda: self._admin.delete_consumer_groups([group]).values())
+
+    def list_group_offsets(self, group: str, topic: str) -> Mapping[int, Position]:
+        """OffsetFetch."""
+        asked = ConsumerGroupTopicPartitions(group)
+        seen = _ask(lambda: self._admin.list_consumer_group_offsets([asked]).values())
+        return {
+            place.partition: Position(place.offset, place.metadata or "")
+            for place in seen.topic_partitions
+            if place.topic == topic
+        }
+
+    def alter_group_offsets(self, group: str, positions: Mapping[Place, Position]) -> None:
+        """OffsetCommit."""
+        places = [TopicPartition(*place, position.offset) for place, position in positions.items()]
+        asked = ConsumerGroupTopicPartitions(group, places)
+        seen = _ask(lambda: self._admin.alter_consumer_group_offsets([asked]).values())
+        for place in seen.topic_partitions:
+            if place.error is not None:
+                raise _failure(place.error)
 
     def create_topic(self, topic: NewTopic) -> None:
         """CreateTopics."""

@@ -37,18 +37,12 @@ READS_BACK: Mapping[type[Client], type[Client]] = {
 }
 """Who reads what a client has written: always another one."""
 
-IN_GROUPS_ONLY = frozenset({"open_reader", "read_to_the_end"})
-"""Verbs that come, for a client that reads in groups only, with the groups."""
-
-READS_ONE_TOPIC = "reads one topic at a time"
-
 
 class Mark(Enum):
     """What stands in a cell. Only behind `TESTED` is a test, and behind each one there is."""
 
     TESTED = "✓"
     ABSENT = "no"
-    WITH_GROUPS = "groups"
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,26 +68,31 @@ Test = TypeVar("Test", bound=Callable[..., object])
 
 def mark_of(kind: type[Client], verb: str, label: str) -> Mark:
     """What a client can do of a feature."""
-    if (verb in IN_GROUPS_ONLY and kind.reads_in_groups_only) or label in kind.can_with_groups:
-        return Mark.WITH_GROUPS
     if getattr(kind, verb) is getattr(Client, verb) or label in kind.cannot:
         return Mark.ABSENT
     return Mark.TESTED
 
 
-def feature(section: str, label: str, *, verb: str, variants: Iterable[str] = ("",)) -> Callable[[Test], Test]:
-    """Run the test, by its argument `case`, for each client that has the verb; each variant is a row of its own."""
+def feature(
+    section: str, label: str, *, verb: str | Mapping[str, str], variants: Iterable[str] = ("",)
+) -> Callable[[Test], Test]:
+    """Run the test, by its argument `case`, for each client that has the verb; each variant is a row of its own.
+
+    `verb`: of all variants, or the variants themselves, each with its own verb.
+    """
+    verbs = dict.fromkeys(variants, verb) if isinstance(verb, str) else verb
 
     def decorate(test: Test) -> Test:
-        labels = {variant: label.format(variant) for variant in variants}
+        labels = {variant: label.format(variant) for variant in verbs}
         rows = tuple(
-            Row(section, text, tuple(mark_of(kind, verb, text) for kind in CLIENTS)) for text in labels.values()
+            Row(section, text, tuple(mark_of(kind, verbs[variant], text) for kind in CLIENTS))
+            for variant, text in labels.items()
         )
         cases = [
             pytest.param(Case(kind, variant), id="-".join(filter(None, (kind.name, variant))))
             for variant, text in labels.items()
             for kind in CLIENTS
-            if mark_of(kind, verb, text) is Mark.TESTED
+            if mark_of(kind, verbs[variant], text) is Mark.TESTED
         ]
         decorated: Test = pytest.mark.parametrize("case", cases)(test)
         decorated.compared_features = rows  # type: ignore[attr-defined]

@@ -8,7 +8,7 @@ from support.process import BrokerProcess
 from tidelog.protocol.batch import BatchHeader, read_header
 
 from .confluent import ConfluentClient
-from .model import PATIENCE_S, Client, NewTopic, Read, Reading, Sent, Start, Writing
+from .model import PATIENCE_S, Client, Joining, Member, NewTopic, Protocols, Read, Reading, Sent, Start, Writing
 from .node import NodeClient, NodeProcess
 
 _names = count(1)
@@ -39,6 +39,7 @@ class Clients:
         self.broker = broker
         self._node = node
         self._open: list[Client] = []
+        self._members: list[Member] = []
 
     def open(self, kind: type[Client]) -> Client:
         """One of this kind."""
@@ -50,6 +51,14 @@ class Clients:
         self._open.append(made)
         return made
 
+    def join(self, kind: type[Client], how: Joining) -> Member:
+        """A member of this kind."""
+        client = self.open(kind)
+        is_classic = how.protocol is Protocols.CLASSIC
+        member = client.join_group(how) if is_classic else client.join_consumer_group(how)
+        self._members.append(member)
+        return member
+
     def topic(self, partitions: int = 1, **configs: str) -> str:
         """A new topic, by its name."""
         name = fresh_name()
@@ -59,6 +68,8 @@ class Clients:
 
     def close(self) -> None:
         """Close them all."""
+        for member in self._members:
+            member.close()
         for client in self._open:
             client.close()
 

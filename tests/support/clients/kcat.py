@@ -11,14 +11,17 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import IO, ClassVar
 
+from .membership import HEARTBEAT_MS, METADATA_AGE_MS, POLL_S, SESSION_MS, ThreadedMember
 from .model import (
     FETCH_WAIT_MS,
     PATIENCE_S,
     Client,
     ClientFailed,
     ClusterSeen,
+    Joining,
     OffsetSeen,
     Origin,
+    Place,
     Read,
     Reading,
     Sent,
@@ -30,7 +33,6 @@ from .model import (
 RECORD_END = b"\x1e\n"
 KEY_END = b"\x1f"
 """Control characters that no test's key or value holds."""
-NO_LZ4 = "librdkafka leaves lz4 out unless the broker advertises FindCoordinator"
 FORMAT = "%t %p %o %T %K %S %h\\n%k%s\\n"
 READ_SIZE = 1 << 16
 
@@ -146,15 +148,15 @@ class KcatReader:
     def read(self, count: int) -> list[Read]:
         """So many records."""
         try:
-            return [self._record() for _ in range(count)]
+            return [record_of(self._records) for _ in range(count)]
         except EOFError:
             raise ClientFailed(f"kcat ended: {self._remarks.rest().decode()}") from None
 
     def read_to_the_end(self) -> list[Read]:
         """Until kcat ends by itself."""
-        found = []
+        found: list[Read] = []
         while not self._records.has_ended():
-            found.append(self._record())
+            found.append(record_of(self._records))
         self._process.wait(PATIENCE_S)
         if self._process.returncode != 0:
             raise ClientFailed(self._remarks.rest().decode())
@@ -171,21 +173,6 @@ class KcatReader:
     def _await_the_end(self) -> None:
         while b"Reached end of topic" not in self._remarks.line():
             pass
-
-    def _record(self) -> Read:
-        topic, partition, offset, timestamp, key_size, value_size, headers = self._records.line().split(b" ", 6)
-        key = self._records.take(int(key_size))
-        value = self._records.take(int(value_size))
-        assert self._records.take(1) == b"\n"
-        return Read(
-            topic=topic.decode(),
-            partition=int(partition),
-            offset=int(offset),
-            timestamp_ms=int(timestamp),
-            key=key,
-            value=value,
-            headers=tuple(_headers(headers.decode())),
-        )
 
 
 class Stream:
@@ -211,6 +198,10 @@ class Stream:
         taken, self._held = self._held[:size], self._held[size:]
         return taken
 
+    def is_waiting(self, seconds: float) -> bool:
+        """Whether something can be read now, or within so long."""
+        return bool(self._held) or bool(select.select([self._pipe], [], [], seconds)[0])
+
     def has_ended(self) -> bool:
         """Whether the other side has closed it and all was read."""
         try:
@@ -235,12 +226,77 @@ class Stream:
         self._held += piece
 
 
+class KcatMember(ThreadedMember):
+    """`kcat -G`, which commits by itself what it has written out, and tells its partitions on stderr."""
+
+    def __init__(self, server: str, how: Joining) -> None:
+        super().__init__()
+        settings: dict[str, str | int] = {
+            "auto.offset.reset": "latest" if how.from_the_end else "earliest",
+            "session.timeout.ms": SESSION_MS,
+            "heartbeat.interval.ms": HEARTBEAT_MS,
+            "fetch.wait.max.ms": FETCH_WAIT_MS,
+            "topic.metadata.refresh.interval.ms": METADATA_AGE_MS,
+            "reconnect.backoff.max.ms": 500,
+            "partition.assignment.strategy": "cooperative-sticky" if how.is_cooperative else "range",
+        }
+        if how.instance_id is not None:
+            settings["group.instance.id"] = how.instance_id
+        command = ["kcat", "-E", "-u", "-b", server, "-f", FORMAT]
+        for name, value in settings.items():
+            command += ["-X", f"{name}={value}"]
+        command += ["-G", how.group, *(how.topics if how.pattern is None else (how.pattern,))]
+        self._is_incremental = how.is_cooperative
+        self._held: frozenset[Place] = frozenset()
+        self._process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        assert self._process.stdout is not None
+        assert self._process.stderr is not None
+        self._records = Stream(self._process.stdout)
+        self._remarks = Stream(self._process.stderr)
+        self.start()
+
+    def poll(self) -> list[Read]:
+        """What it has written, and said."""
+        if self._process.poll() is not None:
+            raise ClientFailed(f"kcat ended: {self._remarks.rest().decode()}")
+        while self._remarks.is_waiting(0):
+            self._hear(self._remarks.line().decode())
+        found: list[Read] = []
+        while self._records.is_waiting(0 if found else POLL_S):
+            found.append(record_of(self._records))
+        return found
+
+    def leave(self) -> None:
+        """SIGTERM."""
+        self._process.terminate()
+        self._process.wait(PATIENCE_S)
+        for pipe in (self._process.stdout, self._process.stderr):
+            assert pipe is not None
+            pipe.close()
+
+    def _hear(self, remark: str) -> None:
+        told = re.search(r"rebalanced.*?(assign|revoke)", remark)
+        if told is None:
+            return
+        named = frozenset((topic, int(partition)) for topic, partition in re.findall(r"(\S+) \[(\d+)\]", remark))
+        if told[1] == "revoke":
+            self._held -= named
+        else:
+            self._held = self._held | named if self._is_incremental else named
+        self.inbox.hold(self._held)
+
+
 class KcatClient(Client):
-    """kcat in its modes -P, -C, -L and -Q."""
+    """kcat in its modes -P, -C, -G, -L and -Q."""
 
     name: ClassVar[str] = "kcat"
     version: ClassVar[str] = "1.7"
+    commits_by_hand: ClassVar[bool] = False
     cannot: ClassVar[Mapping[str, str]] = {
+        "where offsets were committed by hand the next member goes on, by the classic protocol": "it commits by itself",
+        "metadata of a commit": "it commits by itself",
+        "seek to an offset": "it has no call for it",
+        "pause and resume a partition": "it has no call for it",
         "a header without a value": "-H writes an empty one",
         "timestamps of the program": "it has no option for them",
         "the offset of the acknowledgement": "it shows none",
@@ -255,7 +311,6 @@ class KcatClient(Client):
             "it reads its input in large pieces, so a test cannot put anything between two records",
         ),
     }
-    can_with_groups: ClassVar[Mapping[str, str]] = {"batches of codec lz4": NO_LZ4}
 
     def __init__(self, server: str) -> None:
         self._server = server
@@ -267,6 +322,10 @@ class KcatClient(Client):
     def open_reader(self, how: Reading) -> KcatReader:
         """kcat -C."""
         return KcatReader(self._server, how)
+
+    def join_group(self, how: Joining) -> KcatMember:
+        """kcat -G."""
+        return KcatMember(self._server, how)
 
     def read_to_the_end(self, how: Reading) -> list[Read]:
         """kcat -C -e."""
@@ -320,6 +379,23 @@ class KcatClient(Client):
         if done.returncode != 0:
             raise ClientFailed(done.stderr.decode())
         return done.stdout
+
+
+def record_of(stream: Stream) -> Read:
+    """The next record that `FORMAT` has spelled."""
+    topic, partition, offset, timestamp, key_size, value_size, headers = stream.line().split(b" ", 6)
+    key = stream.take(int(key_size))
+    value = stream.take(int(value_size))
+    assert stream.take(1) == b"\n"
+    return Read(
+        topic=topic.decode(),
+        partition=int(partition),
+        offset=int(offset),
+        timestamp_ms=int(timestamp),
+        key=key,
+        value=value,
+        headers=tuple(_headers(headers.decode())),
+    )
 
 
 def _spelled_record(record: Sent) -> bytes:

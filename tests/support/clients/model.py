@@ -137,6 +137,103 @@ class Reader(Protocol):
         """End it."""
 
 
+Place = tuple[str, int]
+"""A topic and a partition."""
+
+
+class Protocols(Enum):
+    """The two ways to be a member."""
+
+    CLASSIC = "classic"
+    CONSUMER = "consumer"
+    """KIP-848."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Joining:
+    """How a member takes part."""
+
+    group: str
+    topics: tuple[str, ...] = ()
+    pattern: str | None = None
+    """Instead of topics: a regular expression that begins with `^`."""
+    protocol: Protocols = Protocols.CLASSIC
+    is_cooperative: bool = False
+    """In the classic protocol: by cooperative-sticky."""
+    instance_id: str | None = None
+    commits_by_itself: bool = False
+    from_the_end: bool = False
+    """Where nothing is committed; else from the beginning."""
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """A committed offset."""
+
+    offset: int
+    metadata: str = ""
+
+
+class Member(Protocol):
+    """One member of a group, that reads on in the background."""
+
+    def read(self, count: int) -> list[Read]:
+        """The next so many records."""
+
+    def idle(self) -> list[Read]:
+        """What else it has read; to be asked when nothing more may come."""
+
+    def assigned(self) -> frozenset[Place]:
+        """What it holds now."""
+
+    def changes(self) -> list[frozenset[Place]]:
+        """What it held, each time that the client said something about it; the last one is `assigned`."""
+
+    def commit(self, positions: Mapping[Place, Position]) -> None:
+        """Commit these by hand."""
+        raise CannotDo("it has no call for that")
+
+    def committed(self, place: Place) -> Position | None:
+        """What the group has committed, as this member sees it."""
+        raise CannotDo("it has no call for that")
+
+    def seek(self, place: Place, offset: int) -> None:
+        """Go on there; what it has read of this partition and was not taken is dropped."""
+        raise CannotDo("it has no call for that")
+
+    def pause(self, place: Place) -> None:
+        """Read nothing more of this partition; what was read of it already may still be taken."""
+        raise CannotDo("it has no call for that")
+
+    def resume(self, place: Place) -> None:
+        """Read on."""
+        raise CannotDo("it has no call for that")
+
+    def close(self) -> None:
+        """Leave and end."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MemberSeen:
+    """A member, as a client describes it."""
+
+    member_id: str
+    client_id: str
+    instance_id: str | None
+    """None also where the client hides it."""
+    assigned: frozenset[Place]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GroupSeen:
+    """A group, as a client describes it."""
+
+    state: str
+    """In lower case and without anything but letters, for every client spells it in its own way."""
+    assignor: str
+    members: tuple[MemberSeen, ...]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewTopic:
     """A topic to be made."""
@@ -216,6 +313,11 @@ class QuorumSeen:
     high_watermark: int
 
 
+def letters(text: str) -> str:
+    """In lower case, and only the letters of it."""
+    return "".join(filter(str.isalpha, text.lower()))
+
+
 def _lacks(client: Client, verb: str) -> NoReturn:
     raise CannotDo(f"{client.name} has no {verb}")
 
@@ -225,11 +327,9 @@ class Client(Protocol):
 
     name: ClassVar[str]
     version: ClassVar[str]
-    reads_in_groups_only: ClassVar[bool] = False
     cannot: ClassVar[Mapping[str, str]] = {}
     """Rows of the table that the client cannot do although it has the verb, and why."""
-    can_with_groups: ClassVar[Mapping[str, str]] = {}
-    """Rows of the table that the client can do only with a broker that has groups, and why."""
+    commits_by_hand: ClassVar[bool] = True
 
     def close(self) -> None:
         """End whatever is open."""
@@ -247,6 +347,48 @@ class Client(Protocol):
     def read_to_the_end(self, how: Reading) -> list[Read]:
         """All records up to where the client itself says of every partition that it has ended."""
         _lacks(self, "event for the end of a partition")
+
+    # -- groups --
+
+    def join_group(self, how: Joining) -> Member:
+        """A member of a group of the classic protocol, which reads from then on."""
+        _lacks(self, "consumer in a group")
+
+    def join_consumer_group(self, how: Joining) -> Member:
+        """A member of a group of the consumer protocol (KIP-848)."""
+        _lacks(self, "consumer protocol")
+
+    def list_groups(self) -> Mapping[str, str]:
+        """The state of each group, spelled as in `GroupSeen`; empty where the client does not show it."""
+        _lacks(self, "list of groups")
+
+    def describe_group(self, group: str) -> GroupSeen:
+        """A group of the classic protocol."""
+        _lacks(self, "description of groups")
+
+    def describe_consumer_group(self, group: str) -> GroupSeen:
+        """A group of the consumer protocol (KIP-848)."""
+        _lacks(self, "description of groups of the consumer protocol")
+
+    def delete_group(self, group: str) -> None:
+        """Delete it with its offsets."""
+        _lacks(self, "call to delete groups")
+
+    def list_group_offsets(self, group: str, topic: str) -> Mapping[int, Position]:
+        """Those that the group has committed of a topic."""
+        _lacks(self, "list of a group's offsets")
+
+    def alter_group_offsets(self, group: str, positions: Mapping[Place, Position]) -> None:
+        """Commit for a group that is asleep."""
+        _lacks(self, "call to alter a group's offsets")
+
+    def delete_group_offsets(self, group: str, place: Place) -> None:
+        """Forget what the group has committed of a partition."""
+        _lacks(self, "call to delete a group's offsets")
+
+    def remove_member(self, group: str, member_id: str) -> None:
+        """Put it out of the group."""
+        _lacks(self, "call to remove members")
 
     # -- topics --
 

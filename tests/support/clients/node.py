@@ -8,28 +8,43 @@ import json
 import select
 import shutil
 import subprocess
-from base64 import b64encode
+import time
+from base64 import b64decode, b64encode
 from collections.abc import Mapping, Sequence
+from itertools import count
 from pathlib import Path
 from typing import ClassVar
 from uuid import UUID
 
+from .membership import HEARTBEAT_MS, IDLE_S, METADATA_AGE_MS, SESSION_MS
 from .model import (
+    FETCH_WAIT_MS,
+    LATEST,
     PATIENCE_S,
     Client,
     ClientFailed,
     ClusterSeen,
     ConfigChange,
     ConfigSeen,
+    GroupSeen,
+    Joining,
+    Member,
+    MemberSeen,
     NewTopic,
     OffsetSeen,
     Origin,
+    Place,
+    Position,
+    Protocols,
+    Read,
+    Reading,
     Refused,
     Resource,
     Sent,
     Start,
     TopicSeen,
     Writing,
+    letters,
 )
 
 FOLDER = Path(__file__).resolve().parents[2] / "compat" / "node"
@@ -110,11 +125,118 @@ class NodeWriter:
         self._client.ask("closeWriter", writer=self._writer)
 
 
+class NodeMember(Member):
+    """A consumer inside the process, which reads on by itself."""
+
+    def __init__(self, client: "NodeClient", how: Joining) -> None:
+        self._client = client
+        self._member = client.ask(
+            "openMember",
+            group=how.group,
+            topics=how.topics,
+            pattern=how.pattern,
+            protocol=how.protocol.value,
+            instanceId=how.instance_id,
+            commitsByItself=how.commits_by_itself,
+            fromTheEnd=how.from_the_end,
+            **_paces(),
+        )
+
+    def read(self, count: int) -> list[Read]:
+        """Out of the process's inbox."""
+        return _taken(self._client, self._member, count)
+
+    def idle(self) -> list[Read]:
+        """Out of the inbox, after a while."""
+        time.sleep(IDLE_S)
+        rows = self._client.ask("take", member=self._member, count=1_000_000)
+        assert isinstance(rows, list)
+        return [_read(row) for row in rows]
+
+    def assigned(self) -> frozenset[Place]:
+        """The last change."""
+        return (self.changes() or [frozenset()])[-1]
+
+    def changes(self) -> list[frozenset[Place]]:
+        """The events of the client."""
+        rows = self._client.ask("changes", member=self._member)
+        assert isinstance(rows, list)
+        return [frozenset((topic, partition) for topic, partition in row) for row in rows]
+
+    def commit(self, positions: Mapping[Place, Position]) -> None:
+        """By the consumer."""
+        rows = [[*place, position.offset, position.metadata] for place, position in positions.items()]
+        self._client.ask("commit", member=self._member, positions=rows)
+
+    def committed(self, place: Place) -> Position | None:
+        """By the consumer, or by the admin client where the consumer has no call."""
+        topic, partition = place
+        answer = self._client.ask("committed", member=self._member, topic=topic, partition=partition)
+        assert isinstance(answer, list)
+        offset, metadata = answer
+        return None if offset < 0 else Position(offset, metadata)
+
+    def seek(self, place: Place, offset: int) -> None:
+        """By the consumer."""
+        topic, partition = place
+        self._client.ask("seek", member=self._member, topic=topic, partition=partition, offset=offset)
+
+    def pause(self, place: Place) -> None:
+        """By the consumer."""
+        topic, partition = place
+        self._client.ask("pause", member=self._member, topic=topic, partition=partition)
+
+    def resume(self, place: Place) -> None:
+        """By the consumer."""
+        topic, partition = place
+        self._client.ask("resume", member=self._member, topic=topic, partition=partition)
+
+    def close(self) -> None:
+        """Leave."""
+        if self._member is not None:
+            self._client.ask("closeMember", member=self._member)
+            self._member = None
+
+
+class NodeReader:
+    """A consumer that is alone in a group of its own, and begins where it is told."""
+
+    _groups = count(1)
+
+    def __init__(self, client: "NodeClient", how: Reading) -> None:
+        self._client = client
+        self._member = client.ask(
+            "openReader",
+            group=f"reader-{next(self._groups)}",
+            topics=sorted({topic for topic, _ in how.starts}),
+            pattern=None,
+            protocol=Protocols.CLASSIC.value,
+            instanceId=None,
+            commitsByItself=False,
+            fromTheEnd=False,
+            starts=[[*place, self._offset(place, start)] for place, start in how.starts.items()],
+            **_paces(how),
+        )
+
+    def read(self, count: int) -> list[Read]:
+        """So many records."""
+        return _taken(self._client, self._member, count)
+
+    def close(self) -> None:
+        """End it."""
+        self._client.ask("closeMember", member=self._member)
+
+    def _offset(self, place: Place, start: Start) -> int:
+        if start.origin is Origin.OFFSET:
+            return start.number
+        found = self._client.find_offset(*place, start).offset
+        return found if found >= 0 else self._client.find_offset(*place, LATEST).offset
+
+
 class NodeClient(Client):
     """What the two have in common."""
 
     script: ClassVar[str]
-    reads_in_groups_only: ClassVar[bool] = True
 
     def __init__(self, server: str, process: NodeProcess) -> None:
         self._server = server
@@ -127,6 +249,51 @@ class NodeClient(Client):
     def open_writer(self, how: Writing) -> NodeWriter:
         """A producer."""
         return NodeWriter(self, how)
+
+    def open_reader(self, how: Reading) -> "NodeReader":
+        """A consumer that is alone in its group."""
+        return NodeReader(self, how)
+
+    def join_group(self, how: Joining) -> "NodeMember":
+        """A consumer that has subscribed."""
+        return NodeMember(self, how)
+
+    def list_groups(self) -> Mapping[str, str]:
+        """ListGroups."""
+        rows = self.ask("listGroups")
+        assert isinstance(rows, list)
+        return {group: letters(state) for group, state in rows}
+
+    def describe_group(self, group: str) -> GroupSeen:
+        """DescribeGroups."""
+        seen = self.ask("describeGroup", group=group)
+        assert isinstance(seen, dict)
+        members = [
+            MemberSeen(
+                member_id=member_id,
+                client_id=client_id,
+                instance_id=instance_id,
+                assigned=frozenset((topic, partition) for topic, partitions in assigned for partition in partitions),
+            )
+            for member_id, client_id, instance_id, assigned in seen["members"]
+        ]
+        return GroupSeen(state=letters(seen["state"]), assignor=seen["assignor"], members=tuple(members))
+
+    def delete_group(self, group: str) -> None:
+        """DeleteGroups."""
+        self.ask("deleteGroup", group=group)
+
+    def list_group_offsets(self, group: str, topic: str) -> Mapping[int, Position]:
+        """OffsetFetch."""
+        rows = self.ask("listGroupOffsets", group=group, topic=topic)
+        assert isinstance(rows, list)
+        return {partition: Position(offset, metadata) for partition, offset, metadata in rows if offset >= 0}
+
+    def alter_group_offsets(self, group: str, positions: Mapping[Place, Position]) -> None:
+        """OffsetCommit, of one topic."""
+        [topic] = {topic for topic, _ in positions}
+        rows = [[partition, position.offset] for (_, partition), position in positions.items()]
+        self.ask("alterGroupOffsets", group=group, topic=topic, positions=rows)
 
     def create_topic(self, topic: NewTopic) -> None:
         """CreateTopics."""
@@ -202,10 +369,16 @@ class KafkaJsClient(NodeClient):
     name: ClassVar[str] = "kafkajs"
     version: ClassVar[str] = PINNED["kafkajs"]
     cannot: ClassVar[Mapping[str, str]] = {
+        "a broker that is killed (kill -9) causes no rebalance, by the classic protocol": "it may join as somebody new",
+        "cooperative-sticky moves only what must move": "it has no cooperative assignor",
+        "a static member comes back without a rebalance, by the classic protocol": "it has no static members",
+        "a topic that comes later and fits the pattern, by the classic protocol": "it looks only when it subscribes",
         "batches of codec zstd": "it brings no codec for it, and Node.js 20 has none",
         "a header without a value": "it takes none",
         "the offset of the greatest timestamp": "it has no name for it",
         "many records become few batches": "each send is a batch: it gathers none",
+        "batches of codec zstd are read": "it brings no codec for it, and Node.js 20 has none",
+        "the last so many records": "it has no name for it",
     }
     script: ClassVar[str] = "kafkajs.mjs"
 
@@ -230,9 +403,23 @@ class PlatformaticClient(NodeClient):
     name: ClassVar[str] = "@platformatic/kafka"
     version: ClassVar[str] = PINNED["@platformatic/kafka"]
     cannot: ClassVar[Mapping[str, str]] = {
+        "an offset that does not exist leads to the earliest record": "it ends with the broker's refusal",
+        "partitions that are added to a topic find a reader, by the classic protocol": "it does not look for them",
+        "partitions that are added to a topic find a reader, by the consumer protocol": "it dies of a TypeError",
+        "a static member comes back without a rebalance, by the classic protocol": "it leaves when it is closed",
+        "cooperative-sticky moves only what must move": "it has no cooperative assignor",
+        "metadata of a commit": "it writes none",
+        "seek to an offset": "it has no call for it",
+        "pause and resume a partition": "it pauses all of them or none",
+        "topics by a pattern, by the classic protocol": "it takes names only",
+        "topics by a pattern, by the consumer protocol": "it takes names only",
+        "a topic that comes later and fits the pattern, by the classic protocol": "it takes names only",
+        "a topic that comes later and fits the pattern, by the consumer protocol": "it takes names only",
         "batches of codec zstd": "it takes the codec of Node.js, which Node.js 20 lacks",
         "many records become few batches": "each send is a batch: it gathers none",
         "headers, several of one name among them": "it keeps them by name",
+        "batches of codec zstd are read": "it takes the codec of Node.js, which Node.js 20 lacks",
+        "the last so many records": "it has no name for it",
     }
     script: ClassVar[str] = "platformatic.mjs"
 
@@ -252,6 +439,19 @@ class PlatformaticClient(NodeClient):
         ]
         self.ask("changeConfigs", type=resource.value, name=name, changes=changes)
 
+    def join_consumer_group(self, how: Joining) -> NodeMember:
+        """A consumer with groupProtocol: consumer that has subscribed."""
+        return NodeMember(self, how)
+
+    def delete_group_offsets(self, group: str, place: Place) -> None:
+        """OffsetDelete."""
+        topic, partition = place
+        self.ask("deleteGroupOffsets", group=group, topic=topic, partition=partition)
+
+    def remove_member(self, group: str, member_id: str) -> None:
+        """LeaveGroup."""
+        self.ask("removeMember", group=group, memberId=member_id)
+
     def describe_log_dirs(self, topic: str) -> Mapping[int, int]:
         """DescribeLogDirs."""
         partitions = sorted(self.describe_topic(topic).leaders)
@@ -267,6 +467,45 @@ def _new(topic: NewTopic) -> dict[str, object]:
         "replicationFactor": topic.replication_factor,
         "configs": dict(topic.configs),
     }
+
+
+def _paces(how: Reading | None = None) -> dict[str, object]:
+    return {
+        "sessionMs": SESSION_MS,
+        "heartbeatMs": HEARTBEAT_MS,
+        "fetchWaitMs": FETCH_WAIT_MS,
+        "metadataAgeMs": METADATA_AGE_MS,
+        "partitionBytesMax": None if how is None else how.partition_bytes_max,
+        "bytesMax": None if how is None else how.bytes_max,
+    }
+
+
+def _taken(client: "NodeClient", member: object, count: int) -> list[Read]:
+    found: list[Read] = []
+    deadline = time.monotonic() + PATIENCE_S
+    while len(found) < count:
+        rows = client.ask("take", member=member, count=count - len(found))
+        assert isinstance(rows, list)
+        found += [_read(row) for row in rows]
+        if time.monotonic() > deadline:
+            raise ClientFailed(f"nothing more came after {len(found)} of {count} records")
+    return found
+
+
+def _read(row: dict) -> Read:
+    return Read(
+        topic=row["topic"],
+        partition=row["partition"],
+        offset=row["offset"],
+        timestamp_ms=row["timestampMs"],
+        key=_bytes(row["key"]),
+        value=_bytes(row["value"]),
+        headers=tuple((name, _bytes(value)) for name, value in row["headers"]),
+    )
+
+
+def _bytes(text: str | None) -> bytes | None:
+    return None if text is None else b64decode(text)
 
 
 def _base64(value: bytes | None) -> str | None:

@@ -7,8 +7,8 @@ from importlib.metadata import version
 from typing import ClassVar, TypeVar
 from uuid import UUID
 
-from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
-from kafka.admin import ConfigResource, OffsetSpec
+from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, OffsetAndMetadata, TopicPartition, errors
+from kafka.admin import ConfigResource, MemberToRemove, OffsetSpec
 from kafka.consumer.fetcher import ConsumerRecord
 from kafka.errors import BrokerResponseError, KafkaError
 
@@ -21,9 +21,14 @@ from .model import (
     ClusterSeen,
     ConfigChange,
     ConfigSeen,
+    GroupSeen,
+    Joining,
+    MemberSeen,
     NewTopic,
     OffsetSeen,
     Origin,
+    Place,
+    Position,
     QuorumSeen,
     Read,
     Reading,
@@ -33,7 +38,9 @@ from .model import (
     Start,
     TopicSeen,
     Writing,
+    letters,
 )
+from .python_member import PythonMember
 
 Answer = TypeVar("Answer")
 PREFERRED = 0
@@ -164,6 +171,70 @@ class PythonClient(Client):
     def open_reader(self, how: Reading) -> PythonReader:
         """A consumer."""
         return PythonReader(self._server, how)
+
+    def join_group(self, how: Joining) -> PythonMember:
+        """A consumer that has subscribed."""
+        return PythonMember(self._server, how, _read)
+
+    def list_groups(self) -> Mapping[str, str]:
+        """ListGroups."""
+        return {row["group_id"]: letters(row["group_state"]) for row in _guarded(self._admin.list_groups)}
+
+    def describe_group(self, group: str) -> GroupSeen:
+        """DescribeGroups."""
+        seen = _guarded(lambda: self._admin.describe_groups([group]))[group]
+        if seen["error"]:
+            told = re.search(r"\[Error (\d+)\]", seen["error"])
+            assert told is not None, seen
+            raise Refused(int(told[1]), seen["error"])
+        members = [
+            MemberSeen(
+                member_id=member["member_id"],
+                client_id=member["client_id"],
+                instance_id=member["group_instance_id"],
+                assigned=frozenset(
+                    (row["topic"], partition)
+                    for row in (member["member_assignment"] or {"assigned_partitions": ()})["assigned_partitions"]
+                    for partition in row["partitions"]
+                ),
+            )
+            for member in seen["members"]
+        ]
+        return GroupSeen(state=letters(seen["group_state"]), assignor=seen["protocol_data"], members=tuple(members))
+
+    def delete_group(self, group: str) -> None:
+        """DeleteGroups."""
+        outcome = _guarded(lambda: self._admin.delete_groups([group]))[group]
+        if outcome != "OK":
+            raise Refused(getattr(errors, outcome).errno)
+
+    def list_group_offsets(self, group: str, topic: str) -> Mapping[int, Position]:
+        """OffsetFetch."""
+        seen = _guarded(lambda: self._admin.list_group_offsets(group))[group]
+        return {
+            place.partition: Position(found.offset, found.metadata)
+            for place, found in seen.items()
+            if place.topic == topic
+        }
+
+    def alter_group_offsets(self, group: str, positions: Mapping[Place, Position]) -> None:
+        """OffsetCommit."""
+        offsets = {
+            TopicPartition(*place): OffsetAndMetadata(position.offset, position.metadata, -1)
+            for place, position in positions.items()
+        }
+        for error in _guarded(lambda: self._admin.alter_group_offsets(group, offsets)).values():
+            _check(error.errno)
+
+    def delete_group_offsets(self, group: str, place: Place) -> None:
+        """OffsetDelete."""
+        [error] = _guarded(lambda: self._admin.delete_group_offsets(group, [TopicPartition(*place)])).values()
+        _check(error.errno)
+
+    def remove_member(self, group: str, member_id: str) -> None:
+        """LeaveGroup."""
+        [error] = _guarded(lambda: self._admin.remove_group_members(group, [MemberToRemove(member_id)])).values()
+        _check(error.errno)
 
     def create_topic(self, topic: NewTopic) -> None:
         """CreateTopics."""
