@@ -142,6 +142,14 @@ class GroupConfig:
         one_of(*(policy.value for policy in MigrationPolicy)),
         kind=POLICY,
     )
+    memory_max_bytes: int = setting(
+        "group.memory.max.bytes",
+        536_870_912,
+        "Memory for groups, their members and their committed offsets, about; -1 for no limit. When three quarters of "
+        "it are used up, no new group and no new member is let in; when all of it is, offsets are only committed where "
+        "some were before. Clients are told to try again.",
+        at_least(-1),
+    )
     offset_metadata_max_bytes: int = setting(
         "offset.metadata.max.bytes",
         4096,

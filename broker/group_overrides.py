@@ -136,6 +136,11 @@ class GroupOverrides:
         return min(max(said, broker.consumer_min_heartbeat_interval_ms), broker.consumer_max_heartbeat_interval_ms)
 
     @property
+    def memory_max_bytes(self) -> int:
+        """See `GroupSettings`."""
+        return self._broker().memory_max_bytes
+
+    @property
     def classic_session_timeout_min_ms(self) -> int:
         """See `GroupSettings`."""
         return self._broker().min_session_timeout_ms

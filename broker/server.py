@@ -119,6 +119,7 @@ class Server:
             commons=self._commons,
         )
         self._housekeeping.start(self.metrics)
+        self.services.groups.start()
         self._state = "running"
         logger.info("started listeners=%s http=%s topics=%d", self.addresses, self.http_address, len(topics))
 
@@ -220,7 +221,6 @@ class Server:
             receive_buffer=memoryview(bytearray(RECEIVE_BUFFER_SIZE)),
         )
         self._configs.on_change(commons.reconfigure)
-        self._groups.start()
         for address in config.listeners:
             listener = Listener(address, commons=commons, environment=self._environment)
             await listener.start()

@@ -4,6 +4,7 @@ Nothing happens here. `classic_group` decides; `restore` is how a record becomes
 """
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 
 from ...protocol.errors import ErrorCode, RequestRefused
 from ...protocol.messages.describe_groups import DescribedGroup, DescribedGroupMember
@@ -23,6 +24,7 @@ from .classic_state import (
 )
 from .consumer_protocol import PROTOCOL_TYPE, subscribed_topics
 from .group_records import ClassicGroupMetadata, ClassicGroupValue
+from .group_settings import GroupSettings
 
 
 class ClassicFacts:
@@ -40,6 +42,10 @@ class ClassicFacts:
         """Whether any record speaks of the group."""
         self.state_since_ms = -1
         """What the last record says, on the wall clock; -1 if it does not say."""
+        self.assigned_bytes = 0
+        """Of the parts that members were given."""
+        self.remembered: ClassicGroupValue | None = None
+        """The last record."""
         self._topics: frozenset[str] | None = None
         self._topics_known_for: int | None = None
         """The generation of which `_topics` tells."""
@@ -63,6 +69,15 @@ class ClassicFacts:
         if member is None:
             raise RequestRefused(ErrorCode.UNKNOWN_MEMBER_ID, member_id)
         return member
+
+    def check_generation(self, member: ClassicMember, generation: int) -> None:
+        """Refuse who speaks of another generation.
+
+        Members of a consumer group have each an epoch of their own. When it becomes this group, they have not lost
+        what they read only because they had not caught up; with Kafka they have.
+        """
+        if generation != self.generation and not (self.state is PREPARING and generation == member.epoch_before >= 0):
+            raise RequestRefused(ErrorCode.ILLEGAL_GENERATION, str(generation))
 
     def has_room_for(self, member: ClassicMember | None, *, limit: int) -> bool:
         """Whether this member, or another one more, is not too many."""
@@ -96,9 +111,7 @@ class ClassicFacts:
             return
         if generation < 0 and not member_id and instance_id is None:
             raise RequestRefused(ErrorCode.UNKNOWN_MEMBER_ID, "the group has members")
-        self.member(member_id, instance_id)
-        if generation != self.generation:
-            raise RequestRefused(ErrorCode.ILLEGAL_GENERATION, str(generation))
+        self.check_generation(self.member(member_id, instance_id), generation)
         if self.state is COMPLETING:
             raise RequestRefused(ErrorCode.REBALANCE_IN_PROGRESS)
 
@@ -163,8 +176,27 @@ class ClassicFacts:
         )
         return ClassicGroupMetadata(self.group_id, value)
 
+    def renamed_record(self, member: ClassicMember) -> ClassicGroupMetadata | None:
+        """The last record with this static member's new id; None if it does not know the member by another one.
+
+        Else a start would bring the old id back, and fence who lives by the new one.
+        """
+        value, instance_id = self.remembered, member.instance_id
+        if value is None or instance_id is None:
+            return None
+        old = next((one.member_id for one in value.members if one.instance_id == instance_id), member.member_id)
+        if old == member.member_id:
+            return None
+        members = tuple(
+            replace(one, member_id=member.member_id) if one.instance_id == instance_id else one for one in value.members
+        )
+        leader = member.member_id if value.leader == old else value.leader
+        return ClassicGroupMetadata(self.group_id, replace(value, members=members, leader=leader))
+
     def restore(self, value: ClassicGroupValue | None, known: Mapping[str, ClassicMember]) -> None:
         """What the record says is so. `known`: members that live, and stay what they are."""
+        self.remembered = value
+        self.assigned_bytes = 0 if value is None else sum(len(member.assignment) for member in value.members)
         self.members = ClassicMembers()
         self._topics_known_for = None
         self.is_written = value is not None
@@ -224,3 +256,9 @@ class ClassicFacts:
                 return None
             topics |= said
         return frozenset(topics)
+
+
+def check_session_timeout(session_timeout_ms: int, settings: GroupSettings) -> None:
+    """Refuse who asks for too short or too long a session."""
+    if not settings.classic_session_timeout_min_ms <= session_timeout_ms <= settings.classic_session_timeout_max_ms:
+        raise RequestRefused(ErrorCode.INVALID_SESSION_TIMEOUT, f"{session_timeout_ms} ms")

@@ -17,7 +17,6 @@ waits), it is answered here. A group that nobody has ever completed is not writt
 
 import logging
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
 
 from ...protocol.errors import ErrorCode, RequestRefused
 from ...protocol.messages.describe_groups import DescribedGroup
@@ -25,8 +24,8 @@ from ...protocol.messages.heartbeat import HeartbeatRequest, HeartbeatResponse
 from ...protocol.messages.join_group import JoinGroupRequest, JoinGroupResponse
 from ...protocol.messages.leave_group import LeaveGroupRequest, LeaveGroupResponse, MemberIdentity, MemberResponse
 from ...protocol.messages.sync_group import SyncGroupRequest, SyncGroupResponse
-from .classic_facts import ClassicFacts
-from .classic_members import ClassicMember, ClassicMembers, Joining, PendingIds
+from .classic_facts import ClassicFacts, check_session_timeout
+from .classic_members import ClassicMember, ClassicMembers, Joining, PendingIds, Plan, record_bytes
 from .classic_state import (
     COMPLETING,
     DEAD,
@@ -43,9 +42,11 @@ from .classic_state import (
     ClassicState,
     GroupDecision,
     Step,
+    record_bytes_max,
     shown,
 )
-from .decision import Caller, Instant, Reply, Timer, TimerKey, Waiter
+from .decision import Caller, Decision, Instant, Reply, Timer, TimerKey, Waiter
+from .group_memory import MEMBER_BYTES, PENDING_ID_BYTES
 from .group_records import ClassicGroupMetadata
 from .group_settings import GroupSettings
 from .rebalances import ConsumerRebalances, Reason
@@ -61,15 +62,6 @@ LEAVE_MANY_SINCE = 3
 
 _GO_ON = HeartbeatResponse()
 _JOIN_ANEW = HeartbeatResponse(error_code=ErrorCode.REBALANCE_IN_PROGRESS)
-
-
-@dataclass(frozen=True, slots=True)
-class _Plan:
-    """What is to happen, besides what the record says, when the record is applied."""
-
-    record: ClassicGroupMetadata
-    effect: Callable[[], None]
-    newcomer: ClassicMember | None = None
 
 
 class ClassicGroup:
@@ -94,7 +86,7 @@ class ClassicGroup:
         self._newcomers = False
         """Somebody came since the delay last began."""
         self._rebalance_began_ms: int | None = None
-        self._planned: _Plan | None = None
+        self._planned: Plan | None = None
 
     @property
     def state(self) -> ClassicState:
@@ -148,35 +140,28 @@ class ClassicGroup:
         return since_ms if self.state is EMPTY and since_ms >= 0 else None
 
     @property
-    def is_simple(self) -> bool:
-        """Nobody has ever joined: there are offsets at most."""
-        return self.protocol_type is None
-
-    @property
     def is_unused(self) -> bool:
         """Nothing would be lost if it were forgotten: nobody is in it, nobody is about to come, no record has it."""
         return not self.facts.is_written and not len(self.members) and not len(self._pending)
 
     @property
     def bytes_used(self) -> int:
-        """What its members said of themselves takes so much memory, roughly."""
-        return self.members.bytes_used
+        """What its members take in memory, and ids that are not used yet; roughly."""
+        pending = PENDING_ID_BYTES * len(self._pending)
+        return self.members.bytes_used + MEMBER_BYTES * len(self.members) + self.facts.assigned_bytes + pending
 
     # -- JoinGroup --
 
     def join(self, request: JoinGroupRequest, caller: Caller, waiter: Waiter, at: Instant) -> GroupDecision:
         """A member enters the group, or comes back for a new generation."""
         step = self._begin(at)
-        settings = self._settings
-        shortest_ms, longest_ms = settings.classic_session_timeout_min_ms, settings.classic_session_timeout_max_ms
-        if not shortest_ms <= request.session_timeout_ms <= longest_ms:
-            raise RequestRefused(ErrorCode.INVALID_SESSION_TIMEOUT, f"{request.session_timeout_ms} ms")
+        check_session_timeout(request.session_timeout_ms, self._settings)
         joining = Joining.of(request, caller, waiter)
         member = self.members.get(joining.member_id)
         replaced = None
         if not joining.member_id and joining.instance_id is not None:
             replaced = self.members.of_instance(joining.instance_id)
-        if not (replaced or self.facts.has_room_for(member, limit=settings.classic_max_size)):
+        if not (replaced or self.facts.has_room_for(member, limit=self._settings.classic_max_size)):
             return self._turn_away(joining, step)
         self.facts.check_joining(joining, replaced or member)
         if replaced is not None:
@@ -217,18 +202,31 @@ class ClassicGroup:
             return step.decision()
         self.members.update(member, joining)
         self._park_join(member, joining.waiter, step)
-        reason = Reason.LEADER_REJOINED if unchanged else Reason.SUBSCRIPTION_CHANGED
-        return self._rebalance_or_complete(reason, step)
+        self._rebalance_or_complete(Reason.LEADER_REJOINED if unchanged else Reason.SUBSCRIPTION_CHANGED, step)
+        return step.decision()
 
     def _add(self, member_id: str, joining: Joining, step: Step) -> GroupDecision:
         member = ClassicMember.who_joins(member_id, joining)
         member.is_new = True
-        if not len(self.members):
-            self.facts.protocol_type = joining.protocol_type
-        self.members.add(member)
-        self._newcomers = True
-        self._park_join(member, joining.waiter, step)
-        return self._rebalance_or_complete(Reason.MEMBER_JOINED, step)
+
+        def enter() -> None:
+            if not len(self.members):
+                self.facts.protocol_type = joining.protocol_type
+            self.members.add(member)
+            self._newcomers = True
+            self._park_join(member, joining.waiter, step)
+            self._rebalance_or_complete(Reason.MEMBER_JOINED, step)
+
+        return self._with_its_id_written(member, enter, step)
+
+    def _with_its_id_written(self, member: ClassicMember, effect: Callable[[], None], step: Step) -> GroupDecision:
+        """Have it happen; before that, remember a static member's new id if another one is remembered."""
+        record = self.facts.renamed_record(member)
+        if record is None:
+            effect()
+            return step.decision()
+        self._planned = Plan(record, effect, is_the_state=False)
+        return step.decision(record)
 
     def _park_join(self, member: ClassicMember, waiter: Waiter, step: Step) -> None:
         before = self.members.park_join(member, waiter)
@@ -247,10 +245,14 @@ class ClassicGroup:
         )
         if self.state is STABLE and self.members.vote(instead=(old, joining.protocols)) == self.protocol:
             return self._replace_quietly(old, new, joining, step)
-        self._answer_gone(old, ErrorCode.FENCED_INSTANCE_ID, step)
-        self.members.replace(old, new)
-        self._park_join(new, joining.waiter, step)
-        return self._rebalance_or_complete(Reason.MEMBER_JOINED, step)
+
+        def take_its_place() -> None:
+            self._answer_gone(old, ErrorCode.FENCED_INSTANCE_ID, step)
+            self.members.replace(old, new)
+            self._park_join(new, joining.waiter, step)
+            self._rebalance_or_complete(Reason.MEMBER_JOINED, step)
+
+        return self._with_its_id_written(new, take_its_place, step)
 
     def _replace_quietly(self, old: ClassicMember, new: ClassicMember, joining: Joining, step: Step) -> GroupDecision:
         """Without a rebalance: only the name changes, and that must be remembered."""
@@ -268,17 +270,16 @@ class ClassicGroup:
                 self._must_sync.remove(old.member_id)
                 self._must_sync.add(new.member_id)
 
-        self._planned = _Plan(record, forget_the_old_name, newcomer=new)
+        self._planned = Plan(record, forget_the_old_name, newcomers=(new,))
         return step.decision(record)
 
     # -- a rebalance --
 
-    def _rebalance_or_complete(self, reason: Reason, step: Step) -> GroupDecision:
+    def _rebalance_or_complete(self, reason: Reason, step: Step) -> None:
         if self.state is PREPARING:
             self._complete_if_all_joined(step)
         else:
             self._rebalance(reason, step)
-        return step.decision()
 
     def _rebalance(self, reason: Reason, step: Step) -> None:
         """Have all members join anew [G-3]."""
@@ -291,7 +292,6 @@ class ClassicGroup:
             self._rebalance_began_ms = step.at.now_ms
         if self.state is COMPLETING:
             for member in self.members.by_id.values():
-                member.assignment = b""
                 self._answer_sync(member, ErrorCode.REBALANCE_IN_PROGRESS, step)
         self._must_sync.clear()
         self._is_initial = self.state is EMPTY
@@ -330,6 +330,7 @@ class ClassicGroup:
         for member in self.members.by_id.values():
             step.answer(self.members.take_join(member), self.facts.generation_for(member))
             member.is_new = False
+            member.epoch_before = -1
             self._renew(member, step)
             self._must_sync.add(member.member_id)
         self._sync_deadline_ms = step.at.now_ms + self.members.rebalance_timeout_ms
@@ -366,13 +367,13 @@ class ClassicGroup:
         del caller  # a part is the same in every version
         step = self._begin(at)
         member = self.facts.member(request.member_id, request.group_instance_id)
-        if request.generation_id != self.generation:
-            raise RequestRefused(ErrorCode.ILLEGAL_GENERATION, str(request.generation_id))
+        self.facts.check_generation(member, request.generation_id)
+        if self.state is PREPARING:
+            # Before the next, for in the consumer group that it may have been each had a protocol of its own.
+            raise RequestRefused(ErrorCode.REBALANCE_IN_PROGRESS)
         named = (request.protocol_type, request.protocol_name)
         if named[0] not in (None, self.protocol_type) or named[1] not in (None, self.protocol):
             raise RequestRefused(ErrorCode.INCONSISTENT_GROUP_PROTOCOL)
-        if self.state is PREPARING:
-            raise RequestRefused(ErrorCode.REBALANCE_IN_PROGRESS)
         if self.state is COMPLETING and self.leader == member.member_id:
             return self._stabilise(request, waiter, step)
         self._must_sync.discard(member.member_id)
@@ -388,6 +389,8 @@ class ClassicGroup:
         given = {part.member_id: part.assignment for part in request.assignments}
         members = [(member, given.get(member.member_id, b"")) for member in self.members.by_id.values()]
         record = self.facts.stable_record(members, leader=self.leader, since_ms=step.at.wall_ms)
+        if record.value is not None and record_bytes(record.value) > record_bytes_max(self._settings):
+            return self._refuse_assignment(waiter, step)
         for member, assignment in members:
             is_leader = member.member_id == request.member_id
             step.answer(waiter if is_leader else member.sync_waiter, self.facts.part(assignment))
@@ -400,8 +403,17 @@ class ClassicGroup:
                     member.deadline_ms = step.at.now_ms + member.session_timeout_ms
             self._end_rebalance(step)
 
-        self._planned = _Plan(record, become_stable)
+        self._planned = Plan(record, become_stable)
         return step.decision(record)
+
+    def _refuse_assignment(self, waiter: Waiter, step: Step) -> GroupDecision:
+        """It is more than can be remembered: no client tries again what it is told so."""
+        logger.warning("assignment too large group=%s generation=%d", shown(self.group_id), self.generation)
+        step.answer(waiter, SyncGroupResponse(error_code=ErrorCode.MESSAGE_TOO_LARGE))
+        for member in self.members.by_id.values():
+            self._answer_sync(member, ErrorCode.MESSAGE_TOO_LARGE, step)
+        self._rebalance(Reason.ASSIGNMENT_TOO_LARGE, step)
+        return step.decision()
 
     def _sync_due(self, key: TimerKey, step: Step) -> GroupDecision:
         """Who knows of the generation and does not ask for its part is gone."""
@@ -421,8 +433,7 @@ class ClassicGroup:
         """A member lives; it is told whether to join anew."""
         step = self._begin(at)
         member = self.facts.member(request.member_id, request.group_instance_id)
-        if request.generation_id != self.generation:
-            raise RequestRefused(ErrorCode.ILLEGAL_GENERATION, str(request.generation_id))
+        self.facts.check_generation(member, request.generation_id)
         self._renew(member, step)
         step.answer(waiter, _JOIN_ANEW if self.state is PREPARING else _GO_ON)
         return step.decision()
@@ -549,7 +560,7 @@ class ClassicGroup:
             self._end_rebalance(step)
 
         record = self.facts.empty_record(step.at.wall_ms)
-        self._planned = _Plan(record, forget_the_rest)
+        self._planned = Plan(record, forget_the_rest)
         return step.decision(record)
 
     def _answer_gone(self, member: ClassicMember, code: ErrorCode, step: Step) -> None:
@@ -575,9 +586,12 @@ class ClassicGroup:
             self.facts.restore(record.value, {})
             return
         # Members that live are the same ones as before the record; at a start the record is all there is of them.
+        if not plan.is_the_state:
+            self.facts.remembered = record.value
+            plan.effect()
+            return
         known = dict(self.members.by_id)
-        if plan.newcomer is not None:
-            known[plan.newcomer.member_id] = plan.newcomer
+        known.update((member.member_id, member) for member in plan.newcomers)
         before = self.state
         self.facts.restore(record.value, known)
         assert self.state in TRANSITIONS[before], f"{before.value} is not followed by {self.state.value}"
@@ -595,13 +609,37 @@ class ClassicGroup:
 
     def resign(self, code: ErrorCode) -> GroupDecision:
         """The group is looked after here no longer: nobody is left waiting."""
+        replies = self.answers_to_all(code)
+        for member in self.members.by_id.values():
+            self.members.take_join(member)
+            member.sync_waiter = None
+        return Decision(replies=replies)
+
+    def answers_to_all(self, code: ErrorCode) -> Sequence[Reply]:
+        """A refusal for everybody who waits; they wait until they are given it."""
         step = Step(Instant(0, 0))
         for member in self.members.by_id.values():
-            waiter = self.members.take_join(member)
-            step.answer(waiter, JoinGroupResponse(error_code=code, member_id=member.member_id))
+            step.answer(member.join_waiter, JoinGroupResponse(error_code=code, member_id=member.member_id))
             step.answer(member.sync_waiter, SyncGroupResponse(error_code=code))
-            member.sync_waiter = None
-        return step.decision()
+        return step.replies
+
+    def take_over(
+        self, record: ClassicGroupMetadata, members: Sequence[ClassicMember], replies: Sequence[Reply], at: Instant
+    ) -> GroupDecision:
+        """Be what a consumer group becomes that only members of the classic protocol are left in [C-8].
+
+        They join anew at once: what those had who left belongs to nobody, and none of them knows that it leads.
+        """
+        step = self._begin(at)
+        step.replies.extend(replies)
+
+        def begin() -> None:
+            for member in members:
+                self._renew(member, step)
+            self._rebalance(Reason.PROTOCOL_CHANGED, step)
+
+        self._planned = Plan(record, begin, newcomers=members)
+        return step.decision(record)
 
     def tombstone(self) -> ClassicGroupMetadata:
         """The record by which the group is forgotten."""
@@ -619,8 +657,9 @@ class ClassicGroup:
             return self._join_due(key, step)
         if key.kind == SYNC:
             return self._sync_due(key, step)
-        assert key.kind == PENDING, key.kind
-        return self._pending_due(step)
+        if key.kind == PENDING:
+            return self._pending_due(step)
+        return step.decision()  # of the consumer group that it was before
 
     def _timer(self, kind: str, at_ms: int, member_id: str = "") -> Timer:
         return Timer(TimerKey(self.group_id, kind, member_id), at_ms)

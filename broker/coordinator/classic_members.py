@@ -5,13 +5,13 @@ those who wait for the end of a join, `bytes_used` what their protocols take. Th
 there is none. An instance id belongs to one member.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from ...protocol.messages.join_group import JoinGroupRequest, JoinGroupResponseMember
 from .classic_state import PENDING_MAX, PENDING_SWEEP_MS
 from .decision import Caller, Waiter
-from .group_records import ClassicMemberValue
+from .group_records import ClassicGroupMetadata, ClassicGroupValue, ClassicMemberValue
 
 ELEMENT_BYTES = 100
 """What an entry in a table costs beside its bytes, roughly."""
@@ -72,6 +72,8 @@ class ClassicMember:
     """When its session ends."""
     timer_ms: int | None = None
     """When the timer of its session comes; None if it is not set."""
+    epoch_before: int = -1
+    """What it knew in the consumer group that this one was, until it has joined here."""
 
     @classmethod
     def who_joins(cls, member_id: str, joining: Joining) -> "ClassicMember":
@@ -307,6 +309,28 @@ class PendingIds:
         return self._sweep_ms
 
 
+def record_bytes(value: ClassicGroupValue) -> int:
+    """What the record of a group takes at most, roughly."""
+    return sum(
+        len(member.subscription)
+        + len(member.assignment)
+        + 3 * sum(map(len, (member.member_id, member.instance_id or "", member.client_id, member.client_host)))
+        + ELEMENT_BYTES
+        for member in value.members
+    )
+
+
 def bytes_of(protocols: Mapping[str, bytes]) -> int:
     """What these protocols take in memory, roughly."""
     return sum(len(name) + len(metadata) + ELEMENT_BYTES for name, metadata in protocols.items())
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What is to happen, besides what the record says, when the record is applied."""
+
+    record: ClassicGroupMetadata
+    effect: Callable[[], None]
+    newcomers: Sequence[ClassicMember] = ()
+    is_the_state: bool = True
+    """What the record says is so; else it is only what a start would find."""

@@ -5,6 +5,7 @@ from enum import Enum
 
 from .decision import Decision, Instant, Reply, Timer, Waiter
 from .group_records import Record
+from .group_settings import GroupSettings
 
 NEW_MEMBER_JOIN_TIMEOUT_MS = 5 * 60_000
 """For how long a member that knows no generation yet may wait for one without asking again, as in Kafka."""
@@ -16,8 +17,13 @@ ID_PREFIX_LENGTH_MAX = 255
 """How much of the client's id stands in a member's id, which has to fit into a string of the old wire formats."""
 MEMBER_BYTES_MAX = 8 << 20
 """What a member may say of itself. Kafka has no bound but that of the record."""
-GROUP_BYTES_MAX = 128 << 20
-"""What all members of a group may say of themselves together; the leader is told all of it at once."""
+GROUP_BYTES_MAX = 32 << 20
+"""What all members of a group may say of themselves together: the leader is told all of it at once, and it stands in
+one record."""
+GROUP_RECORD_BYTES_MAX = 64 << 20
+"""Of that record, in which their assignments stand besides. It has to be smaller than a segment."""
+SEGMENT_SLACK = 64 << 10
+"""By how much it has to be smaller."""
 SHOWN_LENGTH_MAX = 100
 """How much of a stranger's text goes into a line of the log."""
 
@@ -41,7 +47,7 @@ EMPTY, PREPARING, COMPLETING = ClassicState.EMPTY, ClassicState.PREPARING_REBALA
 STABLE, DEAD = ClassicState.STABLE, ClassicState.DEAD
 
 TRANSITIONS: Mapping[ClassicState, frozenset[ClassicState]] = {
-    EMPTY: frozenset({PREPARING, DEAD}),  # the first member joins; the group is deleted
+    EMPTY: frozenset({PREPARING, STABLE, DEAD}),  # the first member joins; it was a consumer group; it is deleted
     PREPARING: frozenset({COMPLETING, EMPTY}),  # all have joined, or time is up; nobody is left
     COMPLETING: frozenset({STABLE, PREPARING, EMPTY}),  # the leader syncs; [G-3]; nobody is left
     STABLE: frozenset({STABLE, PREPARING, EMPTY}),  # a static member is replaced; [G-3]; nobody is left
@@ -68,6 +74,11 @@ class Step:
     def decision(self, *records: Record) -> GroupDecision:
         """What was decided."""
         return Decision(records, self.replies, self.timers)
+
+
+def record_bytes_max(settings: GroupSettings) -> int:
+    """What the record of a group may take."""
+    return min(GROUP_RECORD_BYTES_MAX, settings.offsets_topic_segment_bytes - SEGMENT_SLACK)
 
 
 def shown(text: str) -> str:

@@ -10,7 +10,7 @@ from collections.abc import Collection, Mapping
 from typing import TypeVar
 from uuid import UUID
 
-from ...protocol.errors import RequestRefused
+from ...protocol.errors import ErrorCode, RequestRefused
 from .assignors import ASSIGNORS, NOTHING, Assignment, Subscriber
 from .consumer_members import Member, Roster, Subscription
 from .group_records import (
@@ -28,6 +28,12 @@ from .topic_patterns import TopicPattern
 from .topics_view import TopicsView
 
 K = TypeVar("K")
+
+PATTERNS_MAX = 32
+"""Different ones in a group: each is matched against all topics when topics change."""
+PLACES_MAX = 500_000
+"""Of members' subscriptions that differ, the partitions of all topics in each: beyond, to assign them takes more than a
+few tenths of a second, in which nobody is served. Members with the same subscription cost next to nothing."""
 
 
 class Draft:
@@ -77,6 +83,22 @@ class Draft:
         if value.server_assignor is not None:
             self._assignors[value.server_assignor] = self._assignors.get(value.server_assignor, 0) + 1
         self._changed[member_id] = (subscription, target)
+        if subscription not in self._roster.subscriptions:
+            self._check_affordable()
+
+    def _check_affordable(self) -> None:
+        """Raises GROUP_MAX_SIZE_REACHED if members want too many different things."""
+        if len(self._subscriptions) == 1:
+            return
+        if len({subscription.regex for subscription in self._subscriptions}) > PATTERNS_MAX + 1:
+            raise RequestRefused(ErrorCode.GROUP_MAX_SIZE_REACHED, "The members subscribe by too many patterns.")
+        places = 0
+        for subscription in self._subscriptions:
+            for name in (*subscription.names, *self._regexes.get(subscription.regex, ())):
+                found = self._topics.partitions_of(name)
+                places += 1 if found is None else found[1]
+            if places > PLACES_MAX:
+                raise RequestRefused(ErrorCode.GROUP_MAX_SIZE_REACHED, "The members' subscriptions differ too much.")
 
     def _uncount(self, member: Member) -> None:
         _subtract_one(self._subscriptions, member.subscription)
@@ -131,10 +153,12 @@ class Draft:
             return 0
         return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big", signed=True)
 
-    def bump(self, metadata_hash: int) -> None:
+    def bump(self, metadata_hash: int) -> ConsumerGroupEpoch:
         """A new epoch: the target assignment is to be made anew."""
         self.epoch += 1
-        self.records.append(ConsumerGroupEpoch(self._group_id, self.epoch, metadata_hash))
+        record = ConsumerGroupEpoch(self._group_id, self.epoch, metadata_hash)
+        self.records.append(record)
+        return record
 
     def topics_of(self, subscription: Subscription) -> frozenset[UUID]:
         """The topics of a subscription that exist."""

@@ -20,8 +20,9 @@ Kafka; other than there, also a static one that has not left. It holds nothing t
 """
 
 import logging
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
+from typing import NamedTuple
 
 from ...protocol.errors import ErrorCode, RequestRefused
 from ...protocol.messages.consumer_group_describe import DescribedGroup
@@ -32,10 +33,13 @@ from ...protocol.messages.consumer_group_heartbeat import (
     TopicPartitions,
 )
 from .assignors import NOTHING
+from .classic_state import record_bytes_max, shown
 from .consumer_description import described
 from .consumer_draft import Draft, preferred_assignor
 from .consumer_members import AWAY, NO_ASSIGNMENT, NO_VALUE, Member, Roster, subscription_of
+from .consumer_requests import check_epoch, is_full, updated_value
 from .decision import Caller, Decision, Instant, Reply, Timer, TimerKey, Waiter
+from .group_conversion import Downgrade, Staying, staying_classic, to_classic
 from .group_records import (
     ConsumerGroupEpoch,
     ConsumerGroupMember,
@@ -50,7 +54,7 @@ from .group_records import (
 )
 from .group_settings import GroupSettings
 from .rebalances import ConsumerRebalances, Reason
-from .reconciliation import holds_only, reconcile
+from .reconciliation import reconcile
 from .topics_view import TopicsView
 
 logger = logging.getLogger(__name__)
@@ -58,35 +62,58 @@ logger = logging.getLogger(__name__)
 LEAVES = -1
 """The epoch by which a member says that it leaves."""
 SESSION, REVOCATION = "consumer session", "consumer revocation"
-"""The kinds of timers: a member's session; what it has to give up."""
+CLASSIC_JOIN, CLASSIC_SYNC = "consumer join", "consumer sync"
+"""The kinds of timers: a member's session; what it has to give up; that it joins anew, and asks for its assignment, in
+the classic protocol."""
 ASSIGNMENT_AWARE_COMMITS = 9
 """The version of OffsetCommit and OffsetFetch from which on they can name a member's epoch."""
 MOVED_MAX = 1000
 """Names of changed topics that are kept apart; beyond, every topic may have changed."""
 
 GroupDecision = Decision[Record]
+BecomeClassic = Callable[[Downgrade, Sequence[Reply], Instant], GroupDecision]
+"""Makes the classic group that takes this one's place; the decision lacks the tombstones of this one."""
+
+
+class Advance(NamedTuple):
+    """What comes of a sign of life of a member."""
+
+    before: CurrentAssignmentValue
+    """What it had."""
+    after: CurrentAssignmentValue
+    records: Sequence[Record]
+    timers: list[Timer]
 
 
 class ConsumerGroup:
     """See above."""
 
     def __init__(
-        self, group_id: str, settings: GroupSettings, topics: TopicsView, new_member_id: Callable[[], str]
+        self,
+        group_id: str,
+        settings: GroupSettings,
+        topics: TopicsView,
+        new_member_id: Callable[[], str],
+        *,
+        become_classic: BecomeClassic | None = None,
     ) -> None:
         """`new_member_id`: for members that do not bring one, as was allowed at first."""
         self.group_id = group_id
         self.roster = Roster(group_id)
         self.rebalances = ConsumerRebalances()
-        self._settings = settings
-        self._topics = topics
-        self._new_member_id = new_member_id
+        self.settings = settings
+        self.topics = topics
+        self.new_member_id = new_member_id
+        self._become_classic = become_classic
         self._moved: set[str] | None = set()
         """Topics that may have changed since they were last looked at; None: any may have."""
         self._now_ms = 0
         """When the group was last asked anything: so that `apply`, which is told no time, can tell how long it took."""
-        self._reason: Reason | None = None
-        """Of the epoch that was decided last."""
+        self._begun: tuple[ConsumerGroupEpoch, Reason] | None = None
+        """The epoch that was decided last, and why."""
         self._rebalance_began_ms: int | None = None
+        self._awaited: tuple[Record, str, int] | None = None
+        """The last record of a member that joins by the classic protocol, and until when it has to sync."""
 
     @property
     def state(self) -> str:
@@ -114,15 +141,18 @@ class ConsumerGroup:
         return len(self.roster.members)
 
     @property
+    def bytes_used(self) -> int:
+        """What it takes in memory beside the group itself, roughly."""
+        return self.roster.bytes_used
+
+    @property
     def is_empty(self) -> bool:
         """Whether it has no members."""
         return not self.roster.members
 
     def subscribed_to(self, topic: str) -> bool:
         """Whether any member subscribes to it, by name or by pattern."""
-        return any(topic in subscription.names for subscription in self.roster.subscriptions) or any(
-            topic in value.topics for value in self.roster.regexes.values()
-        )
+        return topic in self.roster.topic_names
 
     # -- heartbeats --
 
@@ -133,7 +163,7 @@ class ConsumerGroup:
         self._now_ms = at.now_ms
         member = self.roster.members.get(request.member_id)
         if member is not None and self._nothing_new(member, request, caller):
-            settings, group_id = self._settings, self.group_id
+            settings, group_id = self.settings, self.group_id
             member.session_ends_ms = at.now_ms + settings.consumer_session_timeout_ms(group_id)
             answer = member.answer
             interval_ms = settings.consumer_heartbeat_interval_ms(group_id)
@@ -167,26 +197,39 @@ class ConsumerGroup:
         self, request: ConsumerGroupHeartbeatRequest, caller: Caller, waiter: Waiter, at: Instant
     ) -> GroupDecision:
         """Join, or any other heartbeat: change the member, make the target anew if need be, bring the member nearer."""
-        roster, group_id = self.roster, self.group_id
         before = self._find(request)
-        member_id = request.member_id or self._new_member_id()
-        value = _updated(NO_VALUE if before is None else before.value, request, caller)
+        value = updated_value(NO_VALUE if before is None else before.value, request, caller)
+        member_id = request.member_id or self.new_member_id()
+        advance = self.advance(before, member_id, value, request.topic_partitions, at=at)
+        tell = request.member_epoch == 0 or is_full(request) or advance.after.assigned != advance.before.assigned
+        answer = self._answer(member_id, advance.after, assignment=tell)
+        return Decision(advance.records, (Reply(waiter, answer),), advance.timers)
+
+    def advance(
+        self,
+        before: Member | None,
+        member_id: str,
+        value: ConsumerMemberValue,
+        owned: Collection[TopicPartitions] | None,
+        *,
+        at: Instant,
+    ) -> Advance:
+        """Take a member in, or its changes; make the target anew if need be; bring the member nearer to it.
+
+        `before`: the member as it was, or that whose place it takes; None if it is a new one.
+        """
+        self._now_ms = at.now_ms
+        roster, group_id = self.roster, self.group_id
         subscription = subscription_of(value)
-        draft = Draft(roster, self._topics)
+        draft = Draft(roster, self.topics)
         draft.put(member_id, value, subscription, before)
         reason = self._refreshed(draft, at)
         if before is None or subscription != before.subscription or roster.epoch == 0:
             reason = Reason.MEMBER_JOINED if before is None else Reason.SUBSCRIPTION_CHANGED
-        metadata_hash = roster.metadata_hash
-        if reason is not None or self._moved is None or self._moved:
-            metadata_hash = draft.metadata_hash()
-        if reason is None and metadata_hash != roster.metadata_hash:
-            reason = Reason.TOPICS_CHANGED
-        if reason is not None:
-            self._bump(draft, metadata_hash, reason)
+        self._bump_if_need_be(draft, reason)
         target = NOTHING if before is None else roster.targets.get(before.member_id, NOTHING)
         if draft.epoch > roster.target_epoch:
-            target = draft.assign(self._settings.consumer_assignors)[member_id]
+            target = draft.assign(self.settings.consumer_assignors)[member_id]
 
         current = NO_ASSIGNMENT if before is None else before.current
         if current.member_epoch == AWAY:
@@ -197,7 +240,7 @@ class ConsumerGroup:
             target_epoch=draft.target_epoch,
             target=target,
             subscribed=draft.topics_of(subscription),
-            owned=request.topic_partitions,
+            owned=owned,
             is_free=lambda topic, partition: roster.owner(topic, partition) in heirs,
         )
         timers: list[Timer] = []
@@ -207,16 +250,28 @@ class ConsumerGroup:
                 due_ms = at.now_ms + value.rebalance_timeout_ms
                 timers.append(Timer(TimerKey(group_id, REVOCATION, member_id), due_ms))
 
-        session_ends_ms = at.now_ms + self._settings.consumer_session_timeout_ms(group_id)
+        session_ends_ms = at.now_ms + self.session_timeout_ms(value)
         if draft.records:
             timers.append(Timer(TimerKey(group_id, SESSION, member_id), session_ends_ms))
         else:
             assert before is not None, "a member that joins is written"
             before.session_ends_ms = session_ends_ms
             self._moved = set()  # they have been looked at, and nothing came of it
-        tell = request.member_epoch == 0 or _is_full(request) or moved.assigned != current.assigned
-        answer = self._answer(member_id, moved, assignment=tell)
-        return Decision(records=draft.records, replies=(Reply(waiter, answer),), timers=timers)
+        return Advance(current, moved, draft.records, timers)
+
+    def await_sync(self, member_id: str, due_ms: int, records: Sequence[Record]) -> Timer:
+        """The member joins by the classic protocol: when these are written it has until then to ask for its part."""
+        if records:
+            self._awaited = records[-1], member_id, due_ms
+        else:
+            self.roster.members[member_id].sync_due_ms = due_ms
+        return Timer(TimerKey(self.group_id, CLASSIC_SYNC, member_id), due_ms)
+
+    def session_timeout_ms(self, value: ConsumerMemberValue) -> int:
+        """After how long the member is taken for dead: one of the classic protocol says it itself."""
+        if value.classic is not None:
+            return value.classic.session_timeout_ms
+        return self.settings.consumer_session_timeout_ms(self.group_id)
 
     def _find(self, request: ConsumerGroupHeartbeatRequest) -> Member | None:
         """The member that this is, or whose place it takes; None if it is a new one. Raises what refuses it."""
@@ -229,13 +284,13 @@ class ConsumerGroup:
                 raise RequestRefused(
                     ErrorCode.UNKNOWN_MEMBER_ID, f"Member {member_id} is not a member of group {self.group_id}."
                 )
-        if member is None and len(roster.members) >= self._settings.consumer_max_size:
+        if member is None and len(roster.members) >= self.settings.consumer_max_size:
             raise RequestRefused(
                 ErrorCode.GROUP_MAX_SIZE_REACHED,
-                f"The consumer group has reached its maximum capacity of {self._settings.consumer_max_size} members.",
+                f"The consumer group has reached its maximum capacity of {self.settings.consumer_max_size} members.",
             )
         if member is not None and epoch != 0:
-            _check_epoch(member, request)
+            check_epoch(member, request)
         return member
 
     def _static_member(self, request: ConsumerGroupHeartbeatRequest) -> Member | None:
@@ -273,7 +328,7 @@ class ConsumerGroup:
         return ConsumerGroupHeartbeatResponse(
             member_id=member_id,
             member_epoch=current.member_epoch,
-            heartbeat_interval_ms=self._settings.consumer_heartbeat_interval_ms(self.group_id),
+            heartbeat_interval_ms=self.settings.consumer_heartbeat_interval_ms(self.group_id),
             assignment=told,
         )
 
@@ -283,10 +338,30 @@ class ConsumerGroup:
         """Have patterns looked through again where topics have changed; TOPICS_CHANGED if they match others now."""
         return Reason.TOPICS_CHANGED if draft.resolve(self._moved, at.wall_ms) else None
 
+    def _bump_if_need_be(self, draft: Draft, reason: Reason | None) -> None:
+        """For a reason that was found already, or because topics have changed."""
+        if reason is None and self._moved is not None and not self._moved:
+            return
+        metadata_hash = draft.metadata_hash()
+        if reason is None and metadata_hash != self.roster.metadata_hash:
+            reason = Reason.TOPICS_CHANGED
+        if reason is not None:
+            self._bump(draft, metadata_hash, reason)
+
     def _bump(self, draft: Draft, metadata_hash: int, reason: Reason) -> None:
-        draft.bump(metadata_hash)
-        self._reason = reason
-        logger.info("group rebalances group=%s epoch=%d reason=%s", self.group_id, draft.epoch, reason.value)
+        self._begun = draft.bump(metadata_hash), reason
+        logger.info("group rebalances group=%s epoch=%d reason=%s", shown(self.group_id), draft.epoch, reason.value)
+
+    def look_at_topics(self, at: Instant) -> Sequence[Record]:
+        """What comes of topics that have changed, where the asking member cannot be told more than to join anew."""
+        if self._moved is not None and not self._moved:
+            return ()
+        self._now_ms = at.now_ms
+        draft = Draft(self.roster, self.topics)
+        self._bump_if_need_be(draft, self._refreshed(draft, at))
+        if not draft.records:
+            self._moved = set()
+        return draft.records
 
     def topics_changed(self, names: Collection[str]) -> None:
         """Topics were created, deleted, or have grown: the next heartbeat of any member looks what that means."""
@@ -308,7 +383,7 @@ class ConsumerGroup:
         answer = ConsumerGroupHeartbeatResponse(member_id=request.member_id, member_epoch=request.member_epoch)
         replies = (Reply(waiter, answer),)
         if request.member_epoch == LEAVES:
-            return replace(self._remove([member], Reason.MEMBER_LEFT, at), replies=replies)
+            return self.remove([member], Reason.MEMBER_LEFT, at, replies)
         current = member.current
         if current.member_epoch == AWAY:
             return Decision(replies=replies)
@@ -317,20 +392,34 @@ class ConsumerGroup:
         away = replace(current, member_epoch=AWAY, state=state, pending_revocation=NOTHING)
         return Decision(records=(CurrentAssignment(self.group_id, member.member_id, away),), replies=replies)
 
-    def kick(self, member_ids: Collection[str], at: Instant) -> GroupDecision:
-        """Remove members for an operator; those that are none are passed over."""
-        members = [self.roster.members[member_id] for member_id in member_ids if member_id in self.roster.members]
-        return self._remove(members, Reason.MEMBER_LEFT, at) if members else Decision()
-
-    def _remove(self, members: Collection[Member], reason: Reason, at: Instant) -> GroupDecision:
+    def remove(
+        self, members: Collection[Member], reason: Reason, at: Instant, replies: Sequence[Reply] = ()
+    ) -> GroupDecision:
+        """They are members no more; if only members of the classic protocol are left, it becomes their group [C-8]."""
         self._now_ms = at.now_ms
-        draft = Draft(self.roster, self._topics)
+        for member in members:
+            facts = (shown(self.group_id), shown(member.member_id), reason.value)
+            logger.info("member removed group=%s member=%s reason=%s", *facts)
+        staying = staying_classic(self.roster, members, None, self.settings)
+        downgraded = None if staying is None else self.downgraded(staying, replies, at)
+        if downgraded is not None:
+            return downgraded
+        draft = Draft(self.roster, self.topics)
         for member in members:
             draft.remove(member)
-            logger.info("member removed group=%s member=%s reason=%s", self.group_id, member.member_id, reason.value)
         self._refreshed(draft, at)
         self._bump(draft, draft.metadata_hash(), reason)
-        return Decision(records=draft.records)
+        return Decision(records=draft.records, replies=replies)
+
+    def downgraded(self, staying: Collection[Staying], replies: Sequence[Reply], at: Instant) -> GroupDecision | None:
+        """Have these be a classic group in place of this one; None if that cannot be."""
+        limit = record_bytes_max(self.settings)
+        downgrade = to_classic(self.roster, staying, self.topics, wall_ms=at.wall_ms, bytes_max=limit)
+        if downgrade is None or self._become_classic is None:
+            return None
+        logger.info("group becomes a classic one group=%s members=%d", shown(self.group_id), len(downgrade.members))
+        decision = self._become_classic(downgrade, replies, at)
+        return replace(decision, records=(*self.tombstones(), *decision.records))
 
     def timer_due(self, key: TimerKey, at: Instant) -> GroupDecision:
         """A session may have ended, or a member may have failed to give up partitions."""
@@ -340,9 +429,17 @@ class ConsumerGroup:
         if key.kind == SESSION:
             if member.session_ends_ms > at.now_ms:
                 return Decision(timers=(Timer(key, member.session_ends_ms),))
-            return self._remove([member], Reason.MEMBER_EXPIRED, at)
+            return self.remove([member], Reason.MEMBER_EXPIRED, at)
         if key.kind == REVOCATION and member.current.state == MemberState.UNREVOKED_PARTITIONS:
-            return self._remove([member], Reason.REVOCATION_OVERDUE, at)
+            return self.remove([member], Reason.REVOCATION_OVERDUE, at)
+        if key.kind == CLASSIC_JOIN and member.join_due_ms is not None and self.roster.is_called(member):
+            if member.join_due_ms > at.now_ms:
+                return Decision(timers=(Timer(key, member.join_due_ms),))
+            return self.remove([member], Reason.JOIN_OVERDUE, at)
+        if key.kind == CLASSIC_SYNC and member.value.classic is not None and member.sync_due_ms is not None:
+            if member.sync_due_ms > at.now_ms:
+                return Decision(timers=(Timer(key, member.sync_due_ms),))
+            return self.remove([member], Reason.SYNC_OVERDUE, at)
         return Decision()
 
     # -- what others ask --
@@ -357,6 +454,9 @@ class ConsumerGroup:
         """Raises why this member, at this epoch, may not be told offsets. Who does not say that it is a member may."""
         if not member_id and epoch < 0:
             return
+        member = self.roster.members.get(member_id or "")
+        if epoch < 0 and member is not None and member.value.classic is not None:
+            return  # some clients of the classic protocol say who they are, but no generation, which Kafka refuses
         self._check_epoch_of(member_id or "", epoch, version)
 
     def _check_epoch_of(self, member_id: str, epoch: int, version: int) -> None:
@@ -378,8 +478,8 @@ class ConsumerGroup:
 
     def describe(self) -> DescribedGroup:
         """What ConsumerGroupDescribe tells."""
-        assignor = preferred_assignor(self.roster.assignors, self._settings.consumer_assignors)
-        return described(self.roster, self.state, assignor, self._topics)
+        assignor = preferred_assignor(self.roster.assignors, self.settings.consumer_assignors)
+        return described(self.roster, self.state, assignor, self.topics)
 
     # -- what is remembered --
 
@@ -387,11 +487,13 @@ class ConsumerGroup:
         """Heed a record of this group."""
         roster = self.roster
         roster.apply(record)
+        if self._awaited is not None and self._awaited[0] is record:
+            roster.members[self._awaited[1]].sync_due_ms = self._awaited[2]
         if isinstance(record, ConsumerGroupEpoch):
             self._moved = set()  # the epoch was decided with these looked at
-            if self._reason is not None:
-                self.rebalances.begin(self._reason)
-                self._reason = None
+            if self._begun is not None and self._begun[0] is record:
+                self.rebalances.begin(self._begun[1])
+                self._begun = None
                 if self._rebalance_began_ms is None:
                     self._rebalance_began_ms = self._now_ms
         elif not roster.members:
@@ -403,10 +505,13 @@ class ConsumerGroup:
     def loaded(self, at: Instant) -> GroupDecision:
         """All records of before the start were applied: sessions begin anew, and so does the time to give up."""
         self._now_ms = at.now_ms
-        self._moved, self._reason, self._rebalance_began_ms = None, None, None
-        session_ends_ms = at.now_ms + self._settings.consumer_session_timeout_ms(self.group_id)
+        self._moved, self._begun, self._rebalance_began_ms = None, None, None
         timers = [
-            Timer(TimerKey(self.group_id, SESSION, member_id), session_ends_ms) for member_id in self.roster.members
+            Timer(
+                TimerKey(self.group_id, SESSION, member.member_id),
+                at.now_ms + self.session_timeout_ms(member.value),
+            )
+            for member in self.roster.members.values()
         ]
         timers += [
             Timer(TimerKey(self.group_id, REVOCATION, member.member_id), at.now_ms + member.value.rebalance_timeout_ms)
@@ -425,48 +530,3 @@ class ConsumerGroup:
         records += [ResolvedRegex(group_id, regex, None) for regex in roster.regexes]
         records.append(ConsumerGroupEpoch(group_id, None))
         return records
-
-
-def _updated(value: ConsumerMemberValue, request: ConsumerGroupHeartbeatRequest, caller: Caller) -> ConsumerMemberValue:
-    """What the member says of itself now; what it does not say is as before."""
-    names, regex = request.subscribed_topic_names, request.subscribed_topic_regex
-    timeout_ms = request.rebalance_timeout_ms
-    return ConsumerMemberValue(
-        instance_id=value.instance_id if request.instance_id is None else request.instance_id,
-        rack_id=value.rack_id if request.rack_id is None else request.rack_id,
-        client_id=caller.client_id,
-        client_host=caller.host,
-        subscribed_topics=value.subscribed_topics if names is None else tuple(sorted(set(names))),
-        subscribed_regex=value.subscribed_regex if regex is None else regex or None,
-        rebalance_timeout_ms=value.rebalance_timeout_ms if timeout_ms == -1 else timeout_ms,
-        server_assignor=value.server_assignor if request.server_assignor is None else request.server_assignor,
-        classic=None,
-    )
-
-
-def _is_full(request: ConsumerGroupHeartbeatRequest) -> bool:
-    """Whether the member says all that it can say: it does so after an error, when it may have missed an answer."""
-    return (
-        request.rebalance_timeout_ms != -1
-        and (request.subscribed_topic_names is not None or request.subscribed_topic_regex is not None)
-        and request.topic_partitions is not None
-    )
-
-
-def _check_epoch(member: Member, request: ConsumerGroupHeartbeatRequest) -> None:
-    """Raises FENCED_MEMBER_EPOCH unless it knows its epoch, or an answer may have got lost [C-2]."""
-    epoch, current = request.member_epoch, member.current
-    if epoch == current.member_epoch:
-        return
-    if (
-        epoch < current.member_epoch
-        and epoch == current.previous_epoch
-        and holds_only(request.topic_partitions, current.assigned)
-    ):
-        return
-    than = "greater" if epoch > current.member_epoch else "smaller"
-    raise RequestRefused(
-        ErrorCode.FENCED_MEMBER_EPOCH,
-        f"The consumer group member has a {than} member epoch ({epoch}) than the one known by the group coordinator "
-        f"({current.member_epoch}). The member must abandon all its partitions and rejoin.",
-    )

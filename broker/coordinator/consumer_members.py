@@ -8,12 +8,13 @@ Records come in the order in which they were written, or, from a compacted log, 
 may be met first by its assignment.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import NamedTuple, TypeVar
 from uuid import UUID
 
 from ...protocol.messages.consumer_group_heartbeat import ConsumerGroupHeartbeatResponse
 from .assignors import NOTHING, Assignment
+from .group_memory import RecordSizes
 from .group_records import (
     ConsumerGroupEpoch,
     ConsumerGroupMember,
@@ -69,7 +70,16 @@ def subscription_of(value: ConsumerMemberValue) -> Subscription:
 class Member:
     """A member."""
 
-    __slots__ = ("answer", "current", "member_id", "session_ends_ms", "subscription", "value")
+    __slots__ = (
+        "answer",
+        "current",
+        "join_due_ms",
+        "member_id",
+        "session_ends_ms",
+        "subscription",
+        "sync_due_ms",
+        "value",
+    )
 
     def __init__(self, member_id: str) -> None:
         self.member_id = member_id
@@ -80,6 +90,11 @@ class Member:
         """Soft: by heartbeats that changed nothing; those that did have set the timer anew."""
         self.answer: ConsumerGroupHeartbeatResponse | None = None
         """Soft: what it is answered as long as nothing changes."""
+        self.join_due_ms: int | None = None
+        """Soft: until when it has to join anew that speaks the classic protocol, since it was told so; it has joined
+        whenever a record speaks of it."""
+        self.sync_due_ms: int | None = None
+        """Soft: until when it has to ask for its assignment in the classic protocol, since it joined."""
 
     @property
     def epoch(self) -> int:
@@ -107,12 +122,19 @@ class Roster:
         """How many members have each."""
         self.assignors: dict[str, int] = {}
         """How many members prefer each."""
+        self.classic = 0
+        """How many members speak the classic protocol."""
+        self.classic_protocols: dict[str, int] = {}
+        """How many of these know a protocol, as they call an assignor."""
         self.regexes: dict[str, ResolvedRegexValue] = {}
         """The topics that patterns were found to match."""
         self.owners: dict[UUID, dict[int, str]] = {}
         """The member that has a partition assigned, or has yet to give it up."""
         self.moving: set[str] = set()
         """Members that have not arrived at the target assignment."""
+        self._sizes = RecordSizes()
+        self._topic_names: set[str] | None = None
+        """None: not gathered since something changed."""
         self._appliers: Mapping[type[Record], Callable[..., None]] = {
             ConsumerGroupEpoch: self._apply_epoch,
             ConsumerGroupMember: self._apply_member,
@@ -125,10 +147,35 @@ class Roster:
     def apply(self, record: Record) -> None:
         """Heed a record of this group."""
         self._appliers[type(record)](record)
+        self._sizes.apply(record)
+
+    @property
+    def topic_names(self) -> Collection[str]:
+        """All topics that members subscribe to, by name or by pattern."""
+        if self._topic_names is None:
+            names = {name for subscription in self.subscriptions for name in subscription.names}
+            self._topic_names = names.union(*(value.topics for value in self.regexes.values()))
+        return self._topic_names
+
+    @property
+    def bytes_used(self) -> int:
+        """What all this takes in memory, roughly."""
+        return self._sizes.bytes_used
 
     def owner(self, topic_id: UUID, partition: int) -> str | None:
         """Who has a partition."""
         return self.owners.get(topic_id, {}).get(partition)
+
+    def is_called(self, member: Member) -> bool:
+        """Whether a member of the classic protocol has to join anew: to catch up, to give up, or to take [C-8]."""
+        current = member.current
+        if current.member_epoch < self.epoch or current.state == MemberState.UNREVOKED_PARTITIONS:
+            return True
+        return current.state == MemberState.UNRELEASED_PARTITIONS and all(
+            self.owner(topic, number) in (None, member.member_id)
+            for topic, numbers in self.targets.get(member.member_id, NOTHING).items()
+            for number in numbers
+        )
 
     def _apply_epoch(self, record: ConsumerGroupEpoch) -> None:
         if record.epoch is None:
@@ -147,6 +194,7 @@ class Roster:
             self.targets.pop(record.member_id, None)
 
     def _apply_regex(self, record: ResolvedRegex) -> None:
+        self._topic_names = None
         if record.value is None:
             self.regexes.pop(record.regex, None)
         else:
@@ -160,6 +208,7 @@ class Roster:
         self._count(member, -1)
         member.value, member.subscription = record.value, subscription_of(record.value)
         member.answer = None
+        member.join_due_ms = None
         self._count(member, 1)
 
     def _apply_current(self, record: CurrentAssignment) -> None:
@@ -188,10 +237,15 @@ class Roster:
 
     def _count(self, member: Member, by: int) -> None:
         """Add a member to what is counted, or take it away."""
+        self._topic_names = None
         _add(self.subscriptions, member.subscription, by)
         value = member.value
         if value.server_assignor is not None:
             _add(self.assignors, value.server_assignor, by)
+        if value.classic is not None:
+            self.classic += by
+            for name in {protocol.name for protocol in value.classic.protocols}:
+                _add(self.classic_protocols, name, by)
         if value.instance_id is not None:
             if by > 0:
                 self.static[value.instance_id] = member.member_id
@@ -215,6 +269,7 @@ class Roster:
                     self.owners.setdefault(topic, {}).update(dict.fromkeys(numbers, member_id))
         member.current = value
         member.answer = None
+        member.join_due_ms = None
         if self._is_moving(member):
             self.moving.add(member_id)
         else:

@@ -1,7 +1,11 @@
-"""Which ConsumerGroupHeartbeats make sense at all, before any group is looked at [C-1]."""
+"""What ConsumerGroupHeartbeats say, and which make sense: at all [C-1], and of a member [C-2]."""
 
 from ...protocol.errors import ErrorCode, RequestRefused
 from ...protocol.messages.consumer_group_heartbeat import ConsumerGroupHeartbeatRequest
+from .consumer_members import Member
+from .decision import Caller
+from .group_records import ConsumerMemberValue
+from .reconciliation import holds_only
 
 OWN_MEMBER_ID = 1
 """The version from which on members bring their own member id (KIP-1082)."""
@@ -55,3 +59,50 @@ def _check_lengths(request: ConsumerGroupHeartbeatRequest) -> None:
 
 def _invalid(message: str) -> RequestRefused:
     return RequestRefused(ErrorCode.INVALID_REQUEST, message)
+
+
+def is_full(request: ConsumerGroupHeartbeatRequest) -> bool:
+    """Whether the member says all that it can say: it does so after an error, when it may have missed an answer."""
+    return (
+        request.rebalance_timeout_ms != -1
+        and (request.subscribed_topic_names is not None or request.subscribed_topic_regex is not None)
+        and request.topic_partitions is not None
+    )
+
+
+def check_epoch(member: Member, request: ConsumerGroupHeartbeatRequest) -> None:
+    """Raises FENCED_MEMBER_EPOCH unless it knows its epoch, or an answer may have got lost [C-2]."""
+    epoch, current = request.member_epoch, member.current
+    if epoch == current.member_epoch:
+        return
+    if (
+        epoch < current.member_epoch
+        and epoch == current.previous_epoch
+        and holds_only(request.topic_partitions, current.assigned)
+    ):
+        return
+    than = "greater" if epoch > current.member_epoch else "smaller"
+    raise RequestRefused(
+        ErrorCode.FENCED_MEMBER_EPOCH,
+        f"The consumer group member has a {than} member epoch ({epoch}) than the one known by the group coordinator "
+        f"({current.member_epoch}). The member must abandon all its partitions and rejoin.",
+    )
+
+
+def updated_value(
+    value: ConsumerMemberValue, request: ConsumerGroupHeartbeatRequest, caller: Caller
+) -> ConsumerMemberValue:
+    """What the member says of itself now; what it does not say is as before."""
+    names, regex = request.subscribed_topic_names, request.subscribed_topic_regex
+    timeout_ms = request.rebalance_timeout_ms
+    return ConsumerMemberValue(
+        instance_id=value.instance_id if request.instance_id is None else request.instance_id,
+        rack_id=value.rack_id if request.rack_id is None else request.rack_id,
+        client_id=caller.client_id,
+        client_host=caller.host,
+        subscribed_topics=value.subscribed_topics if names is None else tuple(sorted(set(names))),
+        subscribed_regex=value.subscribed_regex if regex is None else regex or None,
+        rebalance_timeout_ms=value.rebalance_timeout_ms if timeout_ms == -1 else timeout_ms,
+        server_assignor=value.server_assignor if request.server_assignor is None else request.server_assignor,
+        classic=None,
+    )

@@ -14,6 +14,8 @@ Rules for machines:
 4. Timers are named, and set anew by their name. They are not cancelled: one that has lost its meaning decides nothing.
    What is renewed all the time, as a session is by heartbeats, only moves its deadline; the timer, when it is due, sees
    that it came too early and sets itself anew.
+5. What is answered, and which timers are set, may come out only when the records are applied: `apply` may add to the
+   replies and timers of the decision that it carries out, which are read after it.
 """
 
 from collections.abc import Sequence

@@ -1,9 +1,9 @@
 """GroupCoordinator: the groups of one partition of `__consumer_offsets`, their offsets with them.
 
 A *shard*, as the runtime calls it: finds the group that a request is for, and hands records to whom they concern, be
-they new or read at a start. A group is of the classic protocol or of the consumer protocol; one without members is
-converted by whoever joins it in the other. Groups that nobody has joined, but for which offsets were committed, are
-classic ones.
+they new or read at a start. A group is of the classic protocol or of the consumer protocol; it is converted by whoever
+joins it in the other, or by the last one who speaks it leaving (see `group_conversion`, `classic_translation`). Groups
+that nobody has joined, but for which offsets were committed, are classic ones.
 """
 
 import logging
@@ -15,16 +15,20 @@ from ...protocol.messages.consumer_group_heartbeat import ConsumerGroupHeartbeat
 from ...protocol.messages.delete_groups import DeletableGroupResult
 from ...protocol.messages.heartbeat import HeartbeatRequest
 from ...protocol.messages.join_group import JoinGroupRequest
-from ...protocol.messages.leave_group import LeaveGroupRequest, LeaveGroupResponse, MemberResponse
+from ...protocol.messages.leave_group import LeaveGroupRequest
 from ...protocol.messages.list_groups import ListedGroup
 from ...protocol.messages.offset_commit import OffsetCommitRequest
 from ...protocol.messages.offset_delete import OffsetDeleteRequest
 from ...protocol.messages.offset_fetch import OffsetFetchRequestGroup
 from ...protocol.messages.sync_group import SyncGroupRequest
+from . import classic_translation
 from .classic_group import ClassicGroup
+from .classic_state import shown
 from .consumer_group import ConsumerGroup
 from .consumer_requests import check_heartbeat
 from .decision import Caller, Decision, Instant, Reply, Timer, TimerKey, Waiter
+from .group_conversion import Downgrade, check_upgrade, upgrade
+from .group_memory import GROUP_BYTES, GroupMemory, text_bytes
 from .group_record_bytes import decode, encode
 from .group_records import ClassicGroupMetadata, ConsumerGroupEpoch, OffsetCommitted, Record
 from .group_settings import GroupSettings
@@ -53,15 +57,26 @@ class GroupCoordinator:
     encode = staticmethod(encode)
 
     def __init__(
-        self, settings: GroupSettings, topics: TopicsView, *, new_member_id: Callable[[], str], counters: Counters
+        self,
+        settings: GroupSettings,
+        topics: TopicsView,
+        *,
+        new_member_id: Callable[[], str],
+        counters: Counters,
+        memory: GroupMemory | None = None,
     ) -> None:
-        """`new_member_id`: makes an id that nobody has."""
+        """`new_member_id`: makes an id that nobody has. `memory`: that of all shards."""
         self.groups: dict[str, Group] = {}
         self.offsets = Offsets()
         self._settings = settings
         self._topics = topics
         self._new_member_id = new_member_id
         self._counters = counters
+        self._memory = GroupMemory(-1) if memory is None else memory
+        self._weights: dict[str, int] = {}
+        """What each group takes of the memory."""
+        self._commit: Record | None = None
+        """The last record of the commit that was decided last."""
         self._offset_requests = OffsetRequests(self.groups, self.offsets, settings, topics)
         self._successor: Group | None = None
         """Takes the place of the group of its id, should what was decided last be applied."""
@@ -72,9 +87,11 @@ class GroupCoordinator:
         """JoinGroup."""
         self._check_id(request.group_id)
         group = self.groups.get(request.group_id)
+        if not request.member_id:
+            self._check_newcomer(group, "", request.group_instance_id)
         if isinstance(group, ConsumerGroup):
             if not group.is_empty:
-                raise RequestRefused(ErrorCode.INCONSISTENT_GROUP_PROTOCOL, "The group is of the consumer protocol.")
+                return classic_translation.join(group, request, caller, waiter, at=at)
             successor = self._new_classic(request.group_id)
             decision = successor.join(request, caller, waiter, at)
             assert not decision.records, "who joins an empty group waits"
@@ -93,19 +110,23 @@ class GroupCoordinator:
 
     def sync_group(self, request: SyncGroupRequest, caller: Caller, waiter: Waiter, at: Instant) -> GroupDecision:
         """SyncGroup."""
-        group = self._classic_with_members(request.group_id)
+        group = self._known(request.group_id)
+        if isinstance(group, ConsumerGroup):
+            return classic_translation.sync(group, request, waiter, at)
         return group.sync(request, caller, waiter, at)
 
     def heartbeat(self, request: HeartbeatRequest, waiter: Waiter, at: Instant) -> GroupDecision:
         """Heartbeat."""
-        return self._classic_with_members(request.group_id).heartbeat(request, waiter, at)
+        group = self._known(request.group_id)
+        if isinstance(group, ConsumerGroup):
+            return classic_translation.heartbeat(group, request, waiter, at)
+        return group.heartbeat(request, waiter, at)
 
     def leave_group(self, request: LeaveGroupRequest, caller: Caller, waiter: Waiter, at: Instant) -> GroupDecision:
-        """LeaveGroup; members of a consumer group say in heartbeats that they go, and are sent away by this."""
-        consumers = self.groups.get(request.group_id)
-        if isinstance(consumers, ConsumerGroup) and request.members:
-            return _sent_away(consumers, request, waiter, at)
-        group = self._classic_with_members(request.group_id)
+        """LeaveGroup."""
+        group = self._known(request.group_id)
+        if isinstance(group, ConsumerGroup):
+            return classic_translation.leave(group, request, caller, waiter, at=at)
         return self._tidied(group, group.leave(request, caller, waiter, at))
 
     def describe_classic(self, group_id: str, waiter: Waiter, at: Instant) -> GroupDecision:
@@ -125,18 +146,53 @@ class GroupCoordinator:
         self._successor = None
         check_heartbeat(request, caller.version, self._settings.consumer_assignors)
         group = self.groups.get(request.group_id)
+        if request.member_epoch == 0:
+            self._check_newcomer(group, request.member_id, request.instance_id)
         if isinstance(group, ConsumerGroup):
             return group.heartbeat(request, caller, waiter, at)
-        if request.member_epoch != 0 or (group is not None and group.member_count):
+        if request.member_epoch != 0:
             raise RequestRefused(ErrorCode.GROUP_ID_NOT_FOUND, _not_found(request.group_id, group, "consumer"))
         if group is None:
             self._check_room()
+        if group is not None and group.member_count:
+            return self._upgrade(group, request, caller, waiter, at=at)
         successor = self._new_consumer(request.group_id)
         decision = successor.heartbeat(request, caller, waiter, at)
         self._successor = successor
         if group is None or not group.facts.is_written:
             return decision
         return replace(decision, records=(group.tombstone(), *decision.records))
+
+    def _upgrade(
+        self,
+        group: ClassicGroup,
+        request: ConsumerGroupHeartbeatRequest,
+        caller: Caller,
+        waiter: Waiter,
+        *,
+        at: Instant,
+    ) -> GroupDecision:
+        """The first member of the consumer protocol comes: the others become members of a consumer group, too [C-8]."""
+        check_upgrade(group, self._settings)
+        records = upgrade(group, self._topics)
+        successor = self._new_consumer(group.group_id)
+        for record in records:
+            if not isinstance(record, ClassicGroupMetadata):
+                successor.apply(record)  # and again when it is written, which changes nothing
+        sessions = successor.loaded(at).timers
+        decision = successor.heartbeat(request, caller, waiter, at)
+        logger.info("group becomes a consumer group group=%s members=%d", shown(group.group_id), group.member_count)
+        self._successor = successor
+        return Decision(
+            (*records, *decision.records),
+            (*decision.replies, *group.answers_to_all(ErrorCode.REBALANCE_IN_PROGRESS)),
+            (*sessions, *decision.timers),
+        )
+
+    def _succeed(self, downgrade: Downgrade, replies: Sequence[Reply], at: Instant) -> GroupDecision:
+        """Have a classic group take the place of a consumer group [C-8]."""
+        successor = self._successor = self._new_classic(downgrade.record.group_id)
+        return successor.take_over(downgrade.record, downgrade.members, replies, at)
 
     def describe_consumer(self, group_id: str, waiter: Waiter, at: Instant) -> GroupDecision:
         """ConsumerGroupDescribe, of one group."""
@@ -156,7 +212,9 @@ class GroupCoordinator:
             self._check_room()
         decision = self._offset_requests.commit(request, waiter, at, version=version)
         if decision.records:
-            self._counters.offsets_committed(request.group_id)
+            self._commit = decision.records[-1]
+            if not self._memory.has_room and not all(map(self.offsets.has_one_for, decision.records)):
+                raise _no_memory()
         return decision
 
     def fetch_offsets(self, request: OffsetFetchRequestGroup, waiter: Waiter, *, version: int) -> GroupDecision:
@@ -222,16 +280,27 @@ class GroupCoordinator:
             yield self._tidied(group, group.timer_due(key, at))
 
     def _expire_offsets(self, at: Instant) -> Iterator[GroupDecision]:
-        """What is forgotten because nobody has cared about it for long [G-12]; one decision a group."""
-        for group_id, group in list(self.groups.items()):
-            expired = self._offset_requests.expired(group_id, at.wall_ms)
-            records: Sequence[Record] = expired
-            if len(expired) == self.offsets.count(group_id) and _can_go(group):
-                records = (*expired, *_tombstones(group))
-                logger.info("group expired group=%s offsets=%d", ascii(group_id[:100])[1:-1], len(expired))
-            if records:
+        """What is forgotten because nobody has cared about it for long [G-12]; a group's in one decision.
+
+        Between two decisions anything may happen, so each is about groups as they are when it is taken.
+        """
+        records: list[Record] = []
+        for number, group_id in enumerate(list(self.groups)):
+            group = self.groups.get(group_id)
+            if group is not None:
+                records += self._expired(group, at)
+            if len(records) >= RECORDS_MAX or number % RECORDS_MAX == RECORDS_MAX - 1:
                 yield Decision(records)
-        yield Decision(timers=(self._next_expiry(at),))
+                records = []
+        yield Decision(records, timers=(self._next_expiry(at),))
+
+    def _expired(self, group: Group, at: Instant) -> Sequence[Record]:
+        group_id = group.group_id
+        expired = self._offset_requests.expired(group_id, at.wall_ms)
+        if len(expired) < self.offsets.count(group_id) or not _can_go(group):
+            return expired
+        logger.info("group expired group=%s offsets=%d", ascii(group_id[:100])[1:-1], len(expired))
+        return (*expired, *_tombstones(group))
 
     def resign(self, code: ErrorCode) -> Iterator[GroupDecision]:
         """The groups are looked after here no longer: nobody is left waiting."""
@@ -246,6 +315,9 @@ class GroupCoordinator:
         group_id = record.group_id
         if isinstance(record, OffsetCommitted):
             self.offsets.apply(record)
+            if record is self._commit:
+                self._commit = None
+                self._counters.offsets_committed(group_id)
             if record.offset is not None and group_id not in self.groups:
                 self.groups[group_id] = self._new_classic(group_id)
             return
@@ -297,7 +369,7 @@ class GroupCoordinator:
         return group
 
     def _new_consumer(self, group_id: str) -> ConsumerGroup:
-        group = ConsumerGroup(group_id, self._settings, self._topics, self._new_member_id)
+        group = ConsumerGroup(group_id, self._settings, self._topics, self._new_member_id, become_classic=self._succeed)
         self._count(group)
         return group
 
@@ -308,10 +380,10 @@ class GroupCoordinator:
         group.rebalances.on_begin = begun
         group.rebalances.on_complete = self._counters.rebalance_ended
 
-    def _classic_with_members(self, group_id: str) -> ClassicGroup:
+    def _known(self, group_id: str) -> Group:
         self._check_id(group_id)
         group = self.groups.get(group_id)
-        if not isinstance(group, ClassicGroup):
+        if group is None:
             raise RequestRefused(ErrorCode.UNKNOWN_MEMBER_ID)
         return group
 
@@ -331,9 +403,50 @@ class GroupCoordinator:
     def _check_room(self) -> None:
         if len(self.groups) >= GROUPS_MAX:
             raise RequestRefused(ErrorCode.COORDINATOR_NOT_AVAILABLE, f"There are {GROUPS_MAX} groups already.")
+        if not self._memory.has_room_for_new:
+            raise _no_memory()
+
+    def _check_newcomer(self, group: Group | None, member_id: str, instance_id: str | None) -> None:
+        """Refuse a new member, be it of a group that is there, while there is no memory for any."""
+        if self._memory.has_room_for_new or group is None:
+            return
+        if isinstance(group, ClassicGroup):
+            is_known = instance_id is not None and group.members.of_instance(instance_id) is not None
+        else:
+            is_known = member_id in group.roster.members or instance_id in group.roster.static
+        if not is_known:
+            raise _no_memory()
+
+    def weigh(self, group_id: str) -> None:
+        """Count what the group takes by now; to be called after whatever may have changed it."""
+        group, weight = self.groups.get(group_id), self.offsets.bytes_of(group_id)
+        if group is not None:
+            weight += GROUP_BYTES + group.bytes_used + text_bytes(group_id)
+        before = self._weights.get(group_id, 0)
+        if weight != before:
+            self._memory.used += weight - before
+            if weight:
+                self._weights[group_id] = weight
+            else:
+                del self._weights[group_id]
+
+    def heeds(self, key: TimerKey) -> bool:
+        """Whether a timer of this name can mean anything any more."""
+        if key == EXPIRY:
+            return True
+        group = self.groups.get(key.group_id)
+        if group is None or not key.member_id:
+            return group is not None
+        if isinstance(group, ClassicGroup):
+            return key.member_id in group.members.by_id
+        return key.member_id in group.roster.members
 
     def _next_expiry(self, at: Instant) -> Timer:
         return Timer(EXPIRY, at.now_ms + self._settings.offsets_retention_check_interval_ms)
+
+
+def _no_memory() -> RequestRefused:
+    return RequestRefused(ErrorCode.COORDINATOR_NOT_AVAILABLE, "Groups take as much memory as they may.")
 
 
 def _is_tombstone(record: Record) -> bool:
@@ -361,23 +474,3 @@ def _not_found(group_id: str, group: Group | None, wanted: str) -> str:
     if group is None:
         return f"Group {group_id} not found."
     return f"Group {group_id} is not a {wanted} group."
-
-
-def _sent_away(group: ConsumerGroup, request: LeaveGroupRequest, waiter: Waiter, at: Instant) -> GroupDecision:
-    """Members that an operator names, by their ids or, static ones, by their instance ids alone [G-8]."""
-    going: dict[str, None] = {}
-    answers = []
-    for one in request.members:
-        holder = one.member_id if one.group_instance_id is None else group.roster.static.get(one.group_instance_id)
-        code = ErrorCode.NONE
-        if holder not in group.roster.members:
-            code = ErrorCode.UNKNOWN_MEMBER_ID
-        elif one.member_id not in ("", holder):
-            code = ErrorCode.FENCED_INSTANCE_ID
-        else:
-            going[holder] = None
-        answers.append(
-            MemberResponse(member_id=one.member_id, group_instance_id=one.group_instance_id, error_code=code)
-        )
-    response = LeaveGroupResponse(members=tuple(answers))
-    return replace(group.kick(tuple(going), at), replies=(Reply(waiter, response),))

@@ -31,6 +31,7 @@ from ...protocol.primitives import (
     write_unsigned_varint,
 )
 from .decision import UnreadableRecord, UnwritableRecord
+from .group_partition import KNOWN_LENGTH_MAX
 from .group_records import (
     NEVER,
     ClassicGroupMetadata,
@@ -311,7 +312,8 @@ _VERSION_WITH_EXPIRY = 1
 
 
 def _encode_offset(record: OffsetCommitted) -> tuple[bytes, bytes | None]:
-    key = _offset_prefix(record.group_id, record.topic) + _PARTITION.pack(record.partition)
+    prefix = _known_prefix if len(record.group_id) <= KNOWN_LENGTH_MAX else _offset_prefix
+    key = prefix(record.group_id, record.topic) + _PARTITION.pack(record.partition)
     committed = record.offset
     if committed is None:
         return key, None
@@ -327,6 +329,10 @@ def _encode_offset(record: OffsetCommitted) -> tuple[bytes, bytes | None]:
 
 
 @lru_cache(maxsize=1024)
+def _known_prefix(group_id: str, topic: str) -> bytes:
+    return _offset_prefix(group_id, topic)
+
+
 def _offset_prefix(group_id: str, topic: str) -> bytes:
     """What the keys of a topic's partitions have in common."""
     return b"".join((write_int16(RecordKind.OFFSET), write_string(group_id), write_string(topic)))

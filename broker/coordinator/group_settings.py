@@ -29,6 +29,12 @@ class MigrationPolicy(Enum):
 class GroupSettings(Protocol):
     """The values as of now."""
 
+    # Of all groups
+
+    @property
+    def memory_max_bytes(self) -> int:
+        """The most memory that all groups and their offsets may take; -1 for no limit."""
+
     # Of groups of the classic protocol
 
     @property

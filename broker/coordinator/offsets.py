@@ -37,6 +37,7 @@ from ...protocol.messages.offset_fetch import (
 )
 from ...protocol.primitives import INT64_MAX, ZERO_UUID
 from .decision import Instant
+from .group_memory import OFFSET_BYTES, text_bytes
 from .group_records import NEVER, NO_LEADER_EPOCH, CommittedOffset, OffsetCommitted
 from .topics_view import TopicsView
 
@@ -73,6 +74,8 @@ class Offsets:
     def __init__(self) -> None:
         self._groups: dict[str, dict[str, dict[int, CommittedOffset]]] = {}
         """By group, topic and partition; nothing in it is empty."""
+        self._bytes: dict[str, int] = {}
+        """What each group's take."""
 
     def __contains__(self, group_id: str) -> bool:
         return group_id in self._groups
@@ -93,15 +96,33 @@ class Offsets:
         """Remember it, or forget it."""
         if record.offset is not None:
             topics = self._groups.setdefault(record.group_id, {})
-            topics.setdefault(record.topic, {})[record.partition] = record.offset
+            partitions = topics.setdefault(record.topic, {})
+            self._weigh(record, partitions.get(record.partition))
+            partitions[record.partition] = record.offset
             return
         topics = self._groups.get(record.group_id, {})
         partitions = topics.get(record.topic, {})
-        partitions.pop(record.partition, None)
+        self._weigh(record, partitions.pop(record.partition, None))
         if not partitions:
             topics.pop(record.topic, None)
         if not topics:
             self._groups.pop(record.group_id, None)
+            self._bytes.pop(record.group_id, None)
+
+    def has_one_for(self, record: object) -> bool:
+        """Whether the record takes the place of an offset that is there."""
+        return isinstance(record, OffsetCommitted) and record.partition in self.of(record.group_id).get(
+            record.topic, _NO_PARTITIONS
+        )
+
+    def bytes_of(self, group_id: str) -> int:
+        """What a group's offsets take in memory, roughly."""
+        return self._bytes.get(group_id, 0)
+
+    def _weigh(self, record: OffsetCommitted, before: CommittedOffset | None) -> None:
+        change = _bytes_of(record.offset) - _bytes_of(before)
+        if change:
+            self._bytes[record.group_id] = self._bytes.get(record.group_id, 0) + change
 
     # Requests
 
@@ -264,6 +285,12 @@ def _committed(
         commit_ms=wall_ms,
         topic_id=topic_id,
     )
+
+
+def _bytes_of(offset: CommittedOffset | None) -> int:
+    if offset is None:
+        return 0
+    return OFFSET_BYTES + text_bytes(offset.metadata) if offset.metadata else OFFSET_BYTES
 
 
 def _is_for(offset: CommittedOffset, topic_id: UUID) -> bool:

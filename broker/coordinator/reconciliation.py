@@ -69,14 +69,20 @@ def holds_any(owned: Collection[TopicPartitions] | None, partitions: Assignment)
     """Whether the member may still hold any of the partitions; what it does not say, it may."""
     if owned is None:
         return True
-    return any(not set(partitions.get(one.topic_id, ())).isdisjoint(one.partitions) for one in owned)
+    said = _united(owned)
+    return any(not said.isdisjoint((topic, number) for number in numbers) for topic, numbers in partitions.items())
 
 
 def holds_only(owned: Collection[TopicPartitions] | None, partitions: Assignment) -> bool:
     """Whether the member says that it holds nothing but partitions of these."""
-    return owned is not None and all(
-        set(partitions.get(one.topic_id, ())).issuperset(one.partitions) and one.topic_id in partitions for one in owned
-    )
+    if owned is None or any(one.topic_id not in partitions for one in owned):
+        return False
+    return _united(owned) <= {(topic, number) for topic, numbers in partitions.items() for number in numbers}
+
+
+def _united(owned: Collection[TopicPartitions]) -> set[tuple[UUID, int]]:
+    """Each once: a stranger may name a topic a hundred thousand times."""
+    return {(one.topic_id, number) for one in owned for number in one.partitions}
 
 
 def _without_unsubscribed(current: CurrentAssignmentValue, subscribed: Collection[UUID]) -> CurrentAssignmentValue:

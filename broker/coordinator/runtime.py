@@ -42,6 +42,7 @@ from .decision import (
     UnwritableRecord,
     Waiter,
 )
+from .group_memory import GroupMemory
 from .group_partition import partition_for
 
 if TYPE_CHECKING:
@@ -62,6 +63,10 @@ READ_SIZE = 128 << 10
 """How much of a log is read in one turn of the loop."""
 LATE_MS = 1000
 """A timer that comes later than this was held up by us, and so were the heartbeats that it asks for: those go first."""
+TIMERS_MIN = 1000
+"""Of a shard: fewer are not worth a look."""
+COMPLAINTS_S = 1.0
+"""Between two lines that say the same."""
 RETRY_MS = 1000
 """When a timer whose decision could not be written comes again."""
 
@@ -115,6 +120,8 @@ class _Shard:
         self.refusal: RequestRefused | None = LOADING
         """Why nothing can be asked of it; None when it can."""
         self.timers: dict[TimerKey, asyncio.TimerHandle] = {}
+        self.timers_max = TIMERS_MIN
+        """When there are so many, those that have lost their meaning are looked for."""
         self.last: _Batch | None = None
         """What was written last; None once it is durable."""
 
@@ -131,8 +138,11 @@ class CoordinatorRuntime:
         self.settings = settings
         """What holds now."""
         self._counters = counters
+        self._memory = GroupMemory(settings.memory_max_bytes)
         self._shards: list[_Shard] = []
         self._waiting_for_topic: list[ReadyWaiter] = []
+        self._complained: dict[str, float] = {}
+        """When a line was last written that whoever asks again would fill the log with."""
         self._is_stopped = False
         topics.on_change(self._topic_changed)
 
@@ -158,7 +168,7 @@ class CoordinatorRuntime:
         """Have the group's coordinator decide; `refused` makes the answer of a refusal."""
         waiting = _Waiting(refused)
         if self._shards:
-            self._decide(self._shard_of(group_id), decide, waiting)
+            self._decide(group_id, decide, waiting)
         else:
             self.when_ready(lambda error: self._decide_then(error, group_id, decide, waiting))
         response = waiting.pending.response
@@ -186,9 +196,11 @@ class CoordinatorRuntime:
 
     def shards(self) -> Iterable[GroupCoordinator]:
         """All coordinators, to be looked at only. Raises RequestRefused while one of them cannot be."""
+        if not self._shards and self._topics.by_name(OFFSETS_TOPIC) is not None:
+            raise _anew(LOADING)  # it is taken up in a moment
         for shard in self._shards:
             if shard.refusal is not None:
-                raise shard.refusal
+                raise _anew(shard.refusal)
         return [shard.machine for shard in self._shards]
 
     def available(self) -> Iterable[GroupCoordinator]:
@@ -199,7 +211,7 @@ class CoordinatorRuntime:
 
     def _topic_created(self, outcome: Topic | Exception) -> None:
         if isinstance(outcome, Exception):  # else it has been taken up already
-            logger.error("%s could not be created error=%s", OFFSETS_TOPIC, outcome)
+            self._complain(logging.ERROR, "%s could not be created error=%s", OFFSETS_TOPIC, str(outcome))
             self._tell(NOT_AVAILABLE)
 
     def _tell(self, error: RequestRefused | None) -> None:
@@ -225,7 +237,11 @@ class CoordinatorRuntime:
 
         for partition in topic.partitions:
             machine = GroupCoordinator(
-                self.settings, self._view, new_member_id=self._new_member_id, counters=self._counters
+                self.settings,
+                self._view,
+                new_member_id=self._new_member_id,
+                counters=self._counters,
+                memory=self._memory,
             )
             shard = _Shard(partition, machine)
             self._shards.append(shard)
@@ -264,17 +280,20 @@ class CoordinatorRuntime:
 
     def _loaded(self, shard: _Shard) -> None:
         shard.refusal = None
+        for group_id in shard.machine.groups:
+            shard.machine.weigh(group_id)
         self._perform_each(shard, shard.machine.loaded(self._instant()))
 
     # Steps
 
     def _decide_then(self, error: RequestRefused | None, group_id: str, decide: Decide, waiting: _Waiting[R]) -> None:
         if error is None:
-            self._decide(self._shard_of(group_id), decide, waiting)
+            self._decide(group_id, decide, waiting)
         else:
             waiting.refuse(error)
 
-    def _decide(self, shard: _Shard, decide: Decide, waiting: _Waiting[R]) -> None:
+    def _decide(self, group_id: str, decide: Decide, waiting: _Waiting[R]) -> None:
+        shard = self._shard_of(group_id)
         if shard.refusal is not None:
             waiting.refuse(shard.refusal)
             return
@@ -284,24 +303,32 @@ class CoordinatorRuntime:
             waiting.refuse(error)
             return
         refusal = self._perform(shard, decision)
+        shard.machine.weigh(group_id)
         if refusal is not None:
             waiting.refuse(refusal)
 
-    def _perform_each(self, shard: _Shard, decisions: Iterator[Decision[Record]]) -> None:
+    def _perform_each(self, shard: _Shard, decisions: Iterable[Decision[Record]]) -> None:
         for decision in decisions:
             self._perform(shard, decision)
+            for group_id in {record.group_id for record in decision.records}:
+                shard.machine.weigh(group_id)
 
     def _perform(self, shard: _Shard, decision: Decision[Record]) -> RequestRefused | None:
         """Write, apply, answer; returns why nothing has happened, if nothing has."""
-        for timer in decision.timers:
-            self._set_timer(shard, timer)
+        refusal = None
         if decision.records:
             try:
                 self._write(shard, decision.records)
             except RequestRefused as error:
-                return error
-            for record in decision.records:
-                shard.machine.apply(record)
+                refusal = error
+            else:
+                for record in decision.records:
+                    shard.machine.apply(record)
+        for timer in decision.timers:
+            if refusal is None or shard.machine.heeds(timer.key):  # else it is of somebody who was not let in
+                self._set_timer(shard, timer)
+        if refusal is not None:
+            return refusal
         if shard.last is not None:
             shard.last.replies.extend(decision.replies)
         else:
@@ -321,14 +348,22 @@ class CoordinatorRuntime:
             if batch.error is not None:
                 raise batch.error
         except (StorageError, ProtocolError, RequestRefused, UnwritableRecord) as error:
-            logger.warning("decision not written partition=%d error=%s", shard.partition.index, error)
+            line = "decision not written partition=%d error=%s"
+            self._complain(logging.WARNING, line, shard.partition.index, str(error))
             if isinstance(error, StorageError):
-                raise NOT_AVAILABLE from error
+                raise _anew(NOT_AVAILABLE) from error
             # It is larger than a record can be, which the next attempt will not change.
             raise RequestRefused(ErrorCode.INVALID_REQUEST, str(error)) from error
         batch.is_written = True
         if not batch.is_durable:
             shard.last = batch
+
+    def _complain(self, level: int, line: str, *facts: object) -> None:
+        """Write a line that every further request could be a reason for, once a second."""
+        now = self._environment.monotonic()
+        if now >= self._complained.get(line, now):
+            self._complained[line] = now + COMPLAINTS_S
+            logger.log(level, line, *facts)
 
     def _durable(self, shard: _Shard, batch: _Batch, error: Exception | None) -> None:
         if not batch.is_written:
@@ -361,6 +396,8 @@ class CoordinatorRuntime:
         handle = shard.timers.get(timer.key)
         if handle is not None:
             handle.cancel()
+        elif len(shard.timers) >= shard.timers_max:
+            self._sweep_timers(shard)
         loop = asyncio.get_running_loop()
         shard.timers[timer.key] = loop.call_at(timer.at_ms / 1000, self._due, shard, timer, is_put_off)
 
@@ -372,10 +409,30 @@ class CoordinatorRuntime:
         if at.now_ms - timer.at_ms > LATE_MS and not is_put_off:
             self._set_timer(shard, Timer(timer.key, at.now_ms + LATE_MS), is_put_off=True)
             return
-        for decision in shard.machine.timer_due(timer.key, at):
+        decisions = shard.machine.timer_due(timer.key, at)
+        if not timer.key.group_id:
+            self._go_on(shard, decisions)
+            return
+        for decision in decisions:
             if self._perform(shard, decision) is not None:
                 self._set_timer(shard, Timer(timer.key, at.now_ms + RETRY_MS))
-                return
+                break
+        shard.machine.weigh(timer.key.group_id)
+
+    def _go_on(self, shard: _Shard, decisions: Iterator[Decision[Record]]) -> None:
+        """What concerns many groups: a decision in each turn of the loop. One that cannot be written is left out."""
+        if self._is_stopped or shard.refusal is not None:
+            return
+        decision = next(decisions, None)
+        if decision is not None:
+            self._perform_each(shard, [decision])
+            asyncio.get_running_loop().call_soon(self._go_on, shard, decisions)
+
+    def _sweep_timers(self, shard: _Shard) -> None:
+        """Machines do not take timers back: those of members that have left are kept no longer than they do no harm."""
+        for key in [key for key in shard.timers if not shard.machine.heeds(key)]:
+            shard.timers.pop(key).cancel()
+        shard.timers_max = max(TIMERS_MIN, 2 * len(shard.timers))
 
     def _cancel_timers(self, shard: _Shard) -> None:
         for handle in shard.timers.values():
@@ -388,6 +445,11 @@ class CoordinatorRuntime:
 
     def _shard_of(self, group_id: str) -> _Shard:
         return self._shards[partition_for(group_id, len(self._shards))]
+
+
+def _anew(refusal: RequestRefused) -> RequestRefused:
+    """To be raised: an exception that is raised again and again remembers each time, with all that was at hand."""
+    return RequestRefused(refusal.code, refusal.message)
 
 
 def _answer(replies: Iterable[Reply]) -> None:

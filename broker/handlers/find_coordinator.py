@@ -9,6 +9,7 @@ from enum import IntEnum
 from ...protocol.errors import ErrorCode, RequestRefused
 from ...protocol.messages.find_coordinator import Coordinator, FindCoordinatorRequest, FindCoordinatorResponse
 from ..coordinator.group_partition import partition_for
+from ..coordinator.runtime import NOT_AVAILABLE
 from ..errors import message_of
 from ..request import Pending, RequestContext
 from ..services import Services
@@ -34,10 +35,12 @@ def find_coordinator(
     refusal = _refusal(request.key_type)
     if refusal is not None:
         return search.refused(refusal)
-    pending: Pending[FindCoordinatorResponse] = Pending()
 
     def ready(error: RequestRefused | None) -> None:
-        pending(search.found() if error is None else search.refused(error))
+        if pending.response is None:  # else it was hurried away
+            pending(search.found() if error is None else search.refused(error))
+
+    pending: Pending[FindCoordinatorResponse] = Pending(on_hurry=lambda: ready(NOT_AVAILABLE))
 
     services.groups.when_ready(ready)
     return pending if pending.response is None else pending.response

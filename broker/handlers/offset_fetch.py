@@ -7,7 +7,9 @@ epochs (KIP-320); v6 flexible; v7 require_stable (KIP-447); v8 many groups (KIP-
 Without transactions every offset is stable.
 """
 
-from ...protocol.errors import RequestRefused
+from collections.abc import Iterable
+
+from ...protocol.errors import ErrorCode, RequestRefused
 from ...protocol.messages.offset_fetch import (
     OffsetFetchRequest,
     OffsetFetchRequestGroup,
@@ -25,6 +27,8 @@ from ..services import Services
 
 CODE_OF_THE_WHOLE_SINCE = 2
 MANY_GROUPS_SINCE = 8
+TOLD_MAX = 100
+"""How often a request may ask for one group, in different words."""
 
 
 def offset_fetch(
@@ -42,9 +46,22 @@ def offset_fetch(
 
     if version >= MANY_GROUPS_SINCE:
         return gather(
-            [one(group) for group in dict.fromkeys(request.groups)], lambda groups: OffsetFetchResponse(groups=groups)
+            [one(group) for group in _each(request.groups)], lambda groups: OffsetFetchResponse(groups=groups)
         )
     return gather([one(_only_group(request))], lambda groups: _answer_of_one(*groups))
+
+
+def _each(groups: Iterable[OffsetFetchRequestGroup]) -> Iterable[OffsetFetchRequestGroup]:
+    """What is asked for, each thing once; of one group not as often as there are names that members could have.
+
+    All offsets of a group can be many, and to ask for them takes but a few bytes.
+    """
+    told: dict[str, int] = {}
+    for group in dict.fromkeys(groups):
+        told[group.group_id] = told.get(group.group_id, 0) + 1
+        if told[group.group_id] > TOLD_MAX:
+            raise RequestRefused(ErrorCode.INVALID_REQUEST, f"One group is asked for more than {TOLD_MAX} times.")
+        yield group
 
 
 def _refused(group: OffsetFetchRequestGroup, error: RequestRefused, version: int) -> OffsetFetchResponseGroup:

@@ -46,6 +46,7 @@ def refusal(*overrides: str) -> str:
 
 def test_names_defaults_and_types_are_kafkas() -> None:
     declared = {one.name: (one.kind.show(one.default), one.value_type) for one in GROUP_SETTINGS.values()}
+    assert declared.pop("group.memory.max.bytes") == ("536870912", ValueType.LONG), "which is ours alone"
     assert declared == KAFKAS
 
 

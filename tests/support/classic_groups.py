@@ -116,16 +116,17 @@ class World:
 
     def perform(self, decision: Decision, waiter: Answer | None = None) -> bool:
         """Write, apply, answer, set timers; false if it cannot be written."""
-        for timer in decision.timers:
-            self.timers[timer.key] = timer.at_ms
-        if decision.records and self.is_full:
-            if waiter is not None:
-                waiter.refuse(RequestRefused(ErrorCode.COORDINATOR_NOT_AVAILABLE))
-            return False
-        for record in decision.records:
+        is_written = not (decision.records and self.is_full)
+        for record in decision.records if is_written else ():
             assert isinstance(record, ClassicGroupMetadata)
             self.log.append(record)
             self.group.apply(record)
+        for timer in decision.timers:
+            self.timers[timer.key] = timer.at_ms
+        if not is_written:
+            if waiter is not None:
+                waiter.refuse(RequestRefused(ErrorCode.COORDINATOR_NOT_AVAILABLE))
+            return False
         for reply in decision.replies:
             if isinstance(reply.response, JoinGroupResponse) and reply.response.generation_id >= 0:
                 self.told_generations.append(reply.response.generation_id)

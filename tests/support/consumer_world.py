@@ -5,6 +5,7 @@ Members are honest: they do what they are told, in their own time, and forget ev
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import Generic, Protocol, TypeVar
 from uuid import UUID
 
 from tidelog.broker.coordinator.consumer_group import ConsumerGroup
@@ -183,11 +184,23 @@ def spread_assignment(partitions: Mapping[UUID, tuple[int, ...]]) -> set[tuple[U
     return {(topic, number) for topic, numbers in partitions.items() for number in numbers}
 
 
+class Asked(Protocol):
+    """What answers heartbeats."""
+
+    def ask(
+        self, request: ConsumerGroupHeartbeatRequest, client_id: str = "client", *, writable: bool = True
+    ) -> ConsumerGroupHeartbeatResponse:
+        """See `World`."""
+
+
+W = TypeVar("W", bound=Asked)
+
+
 @dataclass
-class MemberForTests:
+class MemberForTests(Generic[W]):
     """An honest member."""
 
-    world: World
+    world: W
     member_id: str
     names: tuple[str, ...] | None = ()
     regex: str | None = None
@@ -263,7 +276,7 @@ class MemberForTests:
         self.forget()
 
 
-def settle(members: Iterable[MemberForTests], rounds: int = 30) -> None:
+def settle(members: Iterable[MemberForTests[World]], rounds: int = 30) -> None:
     """Let everybody send heartbeats and obey until nothing moves any more."""
     members = list(members)
     for _ in range(rounds):

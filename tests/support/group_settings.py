@@ -10,6 +10,7 @@ from tidelog.broker.coordinator.group_settings import MigrationPolicy
 class SettingsForTests:
     """See `GroupSettings`. A test may change them at any time."""
 
+    memory_max_bytes: int = -1
     classic_session_timeout_min_ms: int = 6000
     classic_session_timeout_max_ms: int = 1_800_000
     initial_rebalance_delay_ms: int = 0

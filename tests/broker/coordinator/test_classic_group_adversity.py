@@ -1,7 +1,14 @@
 """A classic group in adversity: crashes, full disks, lost answers, strangers; what others see of it [G-13, G-15]."""
 
 from support.classic_groups import World
-from tidelog.broker.coordinator.classic_state import GROUP_BYTES_MAX, MEMBER_BYTES_MAX, PENDING_MAX, ClassicState
+from support.group_settings import SettingsForTests
+from tidelog.broker.coordinator.classic_state import (
+    GROUP_BYTES_MAX,
+    GROUP_RECORD_BYTES_MAX,
+    MEMBER_BYTES_MAX,
+    PENDING_MAX,
+    ClassicState,
+)
 from tidelog.broker.coordinator.decision import TimerKey
 from tidelog.protocol.errors import ErrorCode
 from tidelog.protocol.messages.join_group import JoinGroupResponse
@@ -97,13 +104,13 @@ def test_what_was_planned_and_not_written_does_not_happen_later() -> None:
 
 def test_a_group_is_unused_until_somebody_comes_or_a_record_speaks_of_it() -> None:
     world = World()
-    seen = [(world.group.is_unused, world.group.is_simple)]
+    seen = [(world.group.is_unused, world.group.protocol_type is None)]
     member_id = world.join().join.member_id
-    seen.append((world.group.is_unused, world.group.is_simple))
+    seen.append((world.group.is_unused, world.group.protocol_type is None))
     world.leave(member_id)
-    seen.append((world.group.is_unused, world.group.is_simple))
+    seen.append((world.group.is_unused, world.group.protocol_type is None))
     world.stable(1)
-    seen.append((world.group.is_unused, world.group.is_simple))
+    seen.append((world.group.is_unused, world.group.protocol_type is None))
     assert seen == [(True, True), (False, True), (True, True), (False, False)]
 
 
@@ -224,7 +231,36 @@ def test_members_cannot_say_too_much_of_themselves_together() -> None:
     assert [answer.code for answer in answers[:-1]] == [0] * (len(answers) - 1)
     member_id = answers[0].join.member_id
     world.join(member_id)
-    assert world.group.bytes_used < GROUP_BYTES_MAX - MEMBER_BYTES_MAX + 1000
+    assert world.group.members.bytes_used < GROUP_BYTES_MAX - MEMBER_BYTES_MAX + 1000
+
+
+def test_an_assignment_that_no_record_can_say_is_refused_to_all() -> None:
+    """No client asks again for what is too large, so nobody tries for ever."""
+    world = World()
+    ids = world.stable(2)
+    count = len(world.log)
+    for member_id in ids:
+        world.join(member_id, protocols=(("range", b"new"),))
+    leader = world.group.leader
+    [follower] = [member_id for member_id in ids if member_id != leader]
+    assert leader is not None
+    waits = world.sync(follower)
+    assert world.sync(leader, [(leader, bytes(GROUP_RECORD_BYTES_MAX))]).code == ErrorCode.MESSAGE_TOO_LARGE
+    assert waits.code == ErrorCode.MESSAGE_TOO_LARGE
+    assert (world.state, len(world.log)) == ("PreparingRebalance", count)
+    assert world.beat(follower) == ErrorCode.REBALANCE_IN_PROGRESS
+    for member_id in ids:
+        world.join(member_id, protocols=(("range", b"new"),))
+    assert world.sync(leader, [(leader, b"less")]).code == 0
+    assert world.state == "Stable"
+
+
+def test_segments_bound_the_record_too() -> None:
+    world = World(settings=SettingsForTests(offsets_topic_segment_bytes=1 << 20))
+    answer = world.join(version=3)
+    world.advance(0)
+    member_id = answer.join.member_id
+    assert world.sync(member_id, [(member_id, bytes(1 << 20))]).code == ErrorCode.MESSAGE_TOO_LARGE
 
 
 def test_a_protocol_that_is_named_twice_counts_once() -> None:

@@ -317,6 +317,37 @@ def test_a_static_member_that_comes_back_during_a_join_takes_the_others_place() 
     assert second.join.generation_id == 2
 
 
+@pytest.mark.parametrize("leaves", [False, True])
+def test_a_static_member_that_comes_back_during_a_join_is_remembered_by_its_new_id(leaves: bool) -> None:
+    """Else a start would bring the old one back, and fence who lives."""
+    world = World()
+    old = world.static()
+    world.join(old[0], instance="i0", protocols=STICKY)
+    assert world.state == "PreparingRebalance"
+    if leaves:
+        world.leave_as(MemberIdentity(member_id="", group_instance_id="i1"))
+    world.join(instance="i1")
+    world.restart()
+    member = world.group.members.of_instance("i1")
+    assert member is not None
+    assert member.member_id not in old
+    assert world.beat(member.member_id, instance="i1") == 0
+    assert world.beat(old[1], instance="i1") == ErrorCode.FENCED_INSTANCE_ID
+    assert world.state == "Stable"
+
+
+def test_a_static_member_whose_new_id_cannot_be_written_has_not_come() -> None:
+    world = World()
+    old = world.static()
+    world.join(old[0], instance="i0", protocols=STICKY)
+    world.is_full = True
+    assert world.join(instance="i1").code == ErrorCode.COORDINATOR_NOT_AVAILABLE
+    assert set(world.group.members.by_id) == set(old)
+    world.is_full = False
+    assert world.join(instance="i1").code == 0
+    assert world.state == "CompletingRebalance"
+
+
 def test_a_static_member_that_had_not_synced_must_still_do_so_by_its_new_name() -> None:
     world = World()
     answers = [world.join(instance=f"i{n}") for n in range(2)]

@@ -180,8 +180,7 @@ class ClassicGroups(RuleBasedStateMachine):
         if code == FENCED:
             assert client.instance is not None
             others = [one for one in self.clients if one is not client and one.instance == client.instance]
-            # As in Kafka, a crash may bring back the id that a static member had in the last stable generation.
-            assert others or client.excused, "nobody is fenced without another one of its name"
+            assert others, "nobody is fenced without another one of its name"
             client.dead = True
         elif code == UNKNOWN:
             assert client.excused, "a live member is not unknown"

@@ -1,11 +1,12 @@
 """Drafts: what a decision about a consumer group would make of it."""
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
 
 from support.consumer_world import GROUP, MemberForTests, TopicsForTests, World, settle, snapshot
-from tidelog.broker.coordinator.consumer_draft import Draft, preferred_assignor
+from tidelog.broker.coordinator.consumer_draft import PATTERNS_MAX, PLACES_MAX, Draft, preferred_assignor
 from tidelog.broker.coordinator.consumer_members import NO_VALUE, Subscription, subscription_of
 from tidelog.broker.coordinator.group_records import (
     ConsumerGroupEpoch,
@@ -130,3 +131,34 @@ def test_the_assignor_is_the_one_that_most_prefer() -> None:
     assert preferred_assignor({"range": 1}, ASSIGNORS) == "range"
     assert preferred_assignor({"range": 1, "uniform": 1}, ASSIGNORS) == "uniform"
     assert preferred_assignor({"range": 1}, ("uniform",)) == "uniform", "it may have been struck off the list"
+
+
+def a_draft_of(patterns: int, topics: int, partitions: int) -> Callable[[int], None]:
+    """A group whose members subscribe to different patterns and to a topic of their own beside the common ones."""
+    world = World(TopicsForTests(**{f"t{number}": partitions for number in range(topics)}))
+    draft = Draft(world.group.roster, world.topics)
+    common = tuple(f"t{number}" for number in range(topics))
+
+    def join(number: int) -> None:
+        regex = f"p{number}" if number < patterns else None
+        value = replace(NO_VALUE, subscribed_topics=(*common, f"x{number}"), subscribed_regex=regex)
+        draft.put(f"m{number}", value, subscription_of(value), None)
+
+    return join
+
+
+def test_members_that_want_too_many_different_things_are_refused() -> None:
+    """Q-3: to assign that takes long, and everybody waits meanwhile."""
+    join = a_draft_of(patterns=0, topics=10, partitions=1000)
+    for number in range(PLACES_MAX // 10_001):
+        join(number)
+    with pytest.raises(RequestRefused, match="differ too much"):
+        join(1000)
+
+
+def test_members_that_subscribe_by_too_many_patterns_are_refused() -> None:
+    join = a_draft_of(patterns=100, topics=0, partitions=0)
+    for number in range(PATTERNS_MAX + 1):
+        join(number)
+    with pytest.raises(RequestRefused, match="too many patterns"):
+        join(PATTERNS_MAX + 1)

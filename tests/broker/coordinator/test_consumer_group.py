@@ -342,14 +342,6 @@ def test_the_last_one_leaves_an_empty_group_behind() -> None:
     assert (roster.targets, roster.owners, roster.subscriptions, roster.regexes, roster.static) == ({}, {}, {}, {}, {})
 
 
-def test_an_operator_can_remove_members() -> None:
-    world = a_world(a=1)
-    settle([a_member(world, "m", "a")])
-    assert not world.group.kick(["nobody"], world.at).records
-    world.perform(world.group.kick(["m", "nobody"], world.at))
-    assert world.group.is_empty
-
-
 def test_tombstones_take_everything_back() -> None:
     world = a_world(a=2, b=1)
     settle([a_member(world, "m1", "a", regex="b.*"), a_member(world, "m2", "a", instance="i")])
@@ -674,3 +666,15 @@ class AnySequence(RuleBasedStateMachine):
 
 TestAnySequence = AnySequence.TestCase
 TestAnySequence.settings = settings(max_examples=80, stateful_step_count=40, deadline=None)
+
+
+def test_a_stranger_s_words_are_shown_in_the_log_so_that_they_cannot_be_taken_for_ours(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    world = World(TopicsForTests(a=2))
+    member = MemberForTests(world, "m\n2026 ERROR forged", ("a",))
+    with caplog.at_level("INFO"):
+        member.heartbeat()
+        member.leave()
+    assert any("forged" in record.getMessage() for record in caplog.records)
+    assert all("\n" not in record.getMessage() for record in caplog.records)

@@ -4,7 +4,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tidelog.broker.coordinator.consumer_protocol import COUNT_MAX, assigned_partitions, subscribed_topics
+from tidelog.broker.coordinator.consumer_protocol import (
+    COUNT_MAX,
+    assigned_partitions,
+    has_user_data,
+    read_words,
+    subscribed_topics,
+)
 from tidelog.protocol.primitives import write_int16, write_int32, write_string
 
 
@@ -58,3 +64,44 @@ def test_no_more_partitions_are_read_than_an_honest_consumer_has() -> None:
 def test_any_bytes_are_answered(data: bytes) -> None:
     subscribed_topics(data)
     assigned_partitions(data)
+    read_words(data)
+    has_user_data(data)
+
+
+NO_DATA = write_int32(-1)
+OWNED = write_int32(1) + write_string("a") + write_int32(2) + write_int32(0) + write_int32(1)
+RACK = write_int32(7) + write_string("here")
+
+
+@pytest.mark.parametrize(
+    ("data", "owned", "rack_id"),
+    [
+        (write_int16(0) + topics("a") + NO_DATA, {}, None),
+        (write_int16(0) + topics("a"), {}, None),
+        (write_int16(0) + topics("a") + NO_DATA + OWNED, {}, None),
+        (write_int16(1) + topics("a") + NO_DATA + OWNED, {"a": (0, 1)}, None),
+        (write_int16(1) + topics("a") + NO_DATA, {}, None),
+        (write_int16(2) + topics("a") + NO_DATA + OWNED + write_int32(7), {"a": (0, 1)}, None),
+        (write_int16(3) + topics("a") + NO_DATA + OWNED + RACK, {"a": (0, 1)}, "here"),
+        (write_int16(9) + topics("a") + write_int32(1) + b"x" + OWNED + RACK + b"later", {"a": (0, 1)}, "here"),
+    ],
+)
+def test_a_member_says_what_it_holds_and_where_it_is(
+    data: bytes, owned: dict[str, tuple[int, ...]], rack_id: str | None
+) -> None:
+    words = read_words(data)
+    assert words is not None
+    assert (words.topics, words.owned, words.rack_id) == ({"a"}, owned, rack_id)
+
+
+@pytest.mark.parametrize("data", [b"", write_int16(1) + topics("a") + NO_DATA + OWNED[:-1], write_int16(0) + b"\x01"])
+def test_words_that_are_cut_short_are_none(data: bytes) -> None:
+    assert read_words(data) is None
+
+
+def test_an_assignment_can_say_more_than_partitions() -> None:
+    assert has_user_data(write_int16(0) + OWNED + write_int32(1) + b"x")
+    assert not has_user_data(write_int16(0) + OWNED + write_int32(0))
+    assert not has_user_data(write_int16(0) + OWNED + NO_DATA)
+    assert not has_user_data(write_int16(0) + OWNED)
+    assert not has_user_data(b"")

@@ -3,17 +3,19 @@
 import pytest
 
 from support.consumer_world import GROUP, MemberForTests, TopicsForTests, World, spread_assignment
+from support.group_settings import SettingsForTests
 from tidelog.broker.coordinator.classic_members import ClassicMember
 from tidelog.broker.coordinator.consumer_protocol import assigned_partitions
 from tidelog.broker.coordinator.group_conversion import (
     assignment_bytes,
-    can_be_classic,
-    to_classic_record,
+    staying_classic,
+    to_classic,
     to_consumer_records,
 )
-from tidelog.broker.coordinator.group_records import ClassicGroupMetadata, MemberState
+from tidelog.broker.coordinator.group_records import MemberState
+from tidelog.broker.coordinator.group_settings import MigrationPolicy
 from tidelog.protocol.errors import RequestRefused
-from tidelog.protocol.primitives import write_int16, write_int32, write_string
+from tidelog.protocol.primitives import write_int16, write_int32, write_nullable_bytes, write_string
 
 TOPICS = TopicsForTests(a=4, b=2)
 A, B = TOPICS.by_name["a"][0], TOPICS.by_name["b"][0]
@@ -90,25 +92,45 @@ def test_words_that_nobody_understands_are_not_converted() -> None:
 def test_a_group_goes_there_and_back() -> None:
     first = a_classic("m1", assignment_bytes({A: (0, 1)}, TOPICS), sticky=words("x"), range=words("a"))
     second = a_classic("m2", assignment_bytes({A: (2, 3)}, TOPICS), range=words("a"))
-    world = an_upgraded_world(first, second)
-    record = to_classic_record(world.group.roster, (), TOPICS, wall_ms=5)
-    assert isinstance(record, ClassicGroupMetadata)
-    assert record.value is not None
-    assert (record.value.generation, record.value.protocol, record.value.leader) == (7, "range", "m1")
-    assert [(one.member_id, one.subscription, one.assignment) for one in record.value.members] == [
+    roster = an_upgraded_world(first, second).group.roster
+    staying = staying_classic(roster, (), None, SettingsForTests())
+    assert staying is not None
+    downgrade = to_classic(roster, staying, TOPICS, wall_ms=5, bytes_max=10_000)
+    assert downgrade is not None
+    value = downgrade.record.value
+    assert value is not None
+    assert (value.generation, value.protocol, value.leader) == (7, "range", "m1")
+    assert [(one.member_id, one.subscription, one.assignment) for one in value.members] == [
         ("m1", words("a"), first.assignment),
         ("m2", words("a"), second.assignment),
     ]
+    assert [one.protocols for one in downgrade.members] == [first.protocols, second.protocols]
+    assert to_classic(roster, staying, TOPICS, wall_ms=5, bytes_max=100) is None
 
 
 def test_only_a_group_in_which_classic_members_stay_can_be_classic() -> None:
     world = an_upgraded_world(a_classic("m1"))
-    assert can_be_classic(world.group.roster, ())
-    assert not can_be_classic(world.group.roster, ("m1",))
+    roster, settings = world.group.roster, SettingsForTests()
+    assert staying_classic(roster, (), None, settings) is not None
+    assert staying_classic(roster, list(roster.members.values()), None, settings) is None
     newcomer = MemberForTests(world, "m2", ("a",), "")
     newcomer.heartbeat()
-    assert not can_be_classic(world.group.roster, ())
-    assert can_be_classic(world.group.roster, ("m2",))
+    assert staying_classic(roster, (), None, settings) is None
+    assert staying_classic(roster, [roster.members["m2"]], None, settings) is not None
+    settings.migration_policy = MigrationPolicy.UPGRADE
+    assert staying_classic(roster, [roster.members["m2"]], None, settings) is None
+
+
+def test_what_an_assignor_of_its_own_has_written_is_not_thrown_away() -> None:
+    """C-8: as in Kafka, but for those that need not find it again; librdkafka's cooperative-sticky writes it, too."""
+    said = assignment_bytes({A: (0,)}, TOPICS)[:-4] + write_nullable_bytes(b"mine")
+    for protocol in ("mine", "cooperative-sticky"):
+        member = a_classic("m", said, **{protocol: words("a")})
+        if protocol == "mine":
+            with pytest.raises(RequestRefused, match="custom assignor"):
+                to_consumer_records(GROUP, [member], TOPICS, generation=1, protocol=protocol)
+        else:
+            assert to_consumer_records(GROUP, [member], TOPICS, generation=1, protocol=protocol)
 
 
 def test_assignments_are_read_again_as_they_were_written() -> None:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tidelog.broker.coordinator.group_partition import partition_for
+from tidelog.broker.coordinator.group_partition import _known, partition_for
 
 
 @pytest.mark.parametrize(
@@ -19,3 +19,10 @@ from tidelog.broker.coordinator.group_partition import partition_for
 def test_a_group_lives_where_javas_hash_of_its_id_says(group_id: str, java_hash: int) -> None:
     for count in (1, 4, 50, 1000):
         assert partition_for(group_id, count) == java_hash % count
+
+
+def test_long_names_of_strangers_are_not_kept() -> None:
+    before = _known.cache_info().currsize
+    for number in range(10):
+        partition_for(f"{number:0250}", 4)
+    assert _known.cache_info().currsize == before

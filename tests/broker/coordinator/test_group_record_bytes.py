@@ -7,10 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tidelog.broker.coordinator.decision import UnreadableRecord, UnwritableRecord
 from tidelog.broker.coordinator.group_record_bytes import (
     RecordKind,
-    UnreadableRecord,
-    UnwritableRecord,
     decode,
     encode,
 )

@@ -16,7 +16,7 @@ from tidelog.broker.request import Pending, RequestContext
 from tidelog.broker.topics.internal_topics import METADATA_TOPIC, OFFSETS_TOPIC
 from tidelog.broker.topics.partition import Partition
 from tidelog.protocol.apis import APIS, ApiKey
-from tidelog.protocol.errors import ErrorCode
+from tidelog.protocol.errors import ErrorCode, RequestRefused
 from tidelog.protocol.messages.delete_topics import DeleteTopicsRequest, DeleteTopicState
 from tidelog.protocol.messages.find_coordinator import FindCoordinatorRequest
 from tidelog.protocol.messages.heartbeat import HeartbeatRequest, HeartbeatResponse
@@ -576,3 +576,33 @@ async def test_clients_cannot_forge_a_commit(bench: Bench) -> None:
     result = await house.produce(OFFSETS_TOPIC, a_batch([b"forged"]))
     assert result.error_code == ErrorCode.INVALID_TOPIC_EXCEPTION  # type: ignore[union-attr]
     assert partitions_of(house)[0].high_watermark == 0
+
+
+@on_the_bench
+async def test_no_group_is_overlooked_before_the_topic_is_taken_up(bench: Bench) -> None:
+    house = await serve(bench)
+    assert await commit(house, "billing", "orders") == NONE
+    groups = CoordinatorRuntime(
+        house.server.topics,
+        environment=bench.environment,
+        settings=house.server.services.groups.settings,
+        counters=house.server.metrics,
+    )
+    with pytest.raises(RequestRefused, match="LOAD_IN_PROGRESS"):
+        groups.shards()
+    assert list(groups.available()) == []
+
+
+@on_the_bench
+async def test_many_groups_expire_in_few_writes_and_not_all_in_one_turn(bench: Bench) -> None:
+    """G-12: strangers may have left any number of them."""
+    settings = ("offsets.retention.minutes=1", "offsets.retention.check.interval.ms=120000", ONE_SHARD)
+    house = await serve(bench, *settings)
+    for number in range(1500):
+        assert await commit(house, f"g{number}", "orders") == NONE
+    [partition] = partitions_of(house)
+    before, appends = partition.high_watermark, len(bench.disk.appended)
+    await asyncio.sleep(200)
+    assert partition.high_watermark == before + 2 * 1500, "an offset and its group"
+    assert len(bench.disk.appended) - appends < 20
+    assert await listed(house) == []

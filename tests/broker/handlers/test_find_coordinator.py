@@ -114,3 +114,16 @@ async def test_other_types_of_keys_are_refused(bench: Bench, key_type: int, word
     [coordinator] = await found(house, "g:topic:0", version=version, key_type=key_type)
     assert (coordinator.error_code, coordinator.error_message) == (ErrorCode.INVALID_REQUEST, words)
     assert (coordinator.key, coordinator.node_id) == ("g:topic:0", -1)
+
+
+@on_the_bench
+async def test_who_cannot_wait_for_the_topic_is_told_so_at_once_and_not_twice(bench: Bench) -> None:
+    house = await bench.serve()
+    pending = house.call(FindCoordinatorRequest(coordinator_keys=("a",)))
+    assert isinstance(pending, Pending)
+    pending.hurry()
+    assert isinstance(pending.response, FindCoordinatorResponse)
+    [coordinator] = pending.response.coordinators
+    assert coordinator.error_code == ErrorCode.COORDINATOR_NOT_AVAILABLE
+    [coordinator] = await found(house, "a")
+    assert coordinator.error_code == ErrorCode.NONE

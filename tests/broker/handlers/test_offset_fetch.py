@@ -7,7 +7,7 @@ import pytest
 from support.bench import Bench, on_the_bench
 from support.groups import commit, join_alone
 from support.house import House
-from tidelog.protocol.errors import ErrorCode
+from tidelog.protocol.errors import ErrorCode, RequestRefused
 from tidelog.protocol.messages.consumer_group_heartbeat import (
     ConsumerGroupHeartbeatRequest,
     ConsumerGroupHeartbeatResponse,
@@ -165,3 +165,15 @@ async def test_a_member_of_a_consumer_group_with_another_epoch_is_told_nothing(b
     assert (good.error_code, len(good.topics)) == (0, 1)
     assert (bad.error_code, bad.topics) == (ErrorCode.STALE_MEMBER_EPOCH, ())
     await house.server.stop()
+
+
+@on_the_bench
+async def test_one_group_is_not_told_as_often_as_there_are_names_for_members(bench: Bench) -> None:
+    """Q-3: all offsets of a group can be many, and to ask for them takes but a few bytes."""
+    house = await bench.serve()
+    groups = [OffsetFetchRequestGroup(group_id="g", member_id=f"m{number}", topics=None) for number in range(101)]
+    response = await house.ask(OffsetFetchRequest(groups=tuple(groups[:100])))
+    assert isinstance(response, OffsetFetchResponse)
+    assert len(response.groups) == 100
+    with pytest.raises(RequestRefused, match="more than 100 times"):
+        await house.ask(OffsetFetchRequest(groups=tuple(groups)))
