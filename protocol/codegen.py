@@ -6,7 +6,8 @@ are read. From the fields' metadata straight-line Python is generated: neighbour
 
 Invariants of a decoder: it reads nothing beyond the buffer; a length or a count is checked against the bytes that are
 left (by the smallest size that an element can have) before anything is allocated for it; elements are counted, for
-each is an object larger than its bytes; whatever is wrong with the bytes ends in one of `UNREADABLE`, which the wire
+each is an object larger than its bytes, and a string in a request is no longer than the versions that are not
+flexible can say; whatever is wrong with the bytes ends in one of `UNREADABLE`, which the wire
 turns into `MalformedMessage`. Generated names: `b` the buffer, `n` its size, `p` the position; `w` appends a part of
 the output.
 
@@ -24,7 +25,7 @@ from uuid import UUID
 
 from .errors import ErrorCode, MalformedMessage
 from .fields import Kind, MessageField, WireField, fields_of, mould_of
-from .primitives import SMALL_VARINTS, Buffer, read_unsigned_varint, write_unsigned_varint
+from .primitives import INT16_MAX, SMALL_VARINTS, Buffer, read_unsigned_varint, write_unsigned_varint
 
 Decode = Callable[[memoryview, int], tuple[object, int]]
 """(frame, position) to (message, position after it)."""
@@ -133,6 +134,7 @@ class _DecoderSource(_Source):
             uvarint=read_unsigned_varint,
             skip_tags=skip_tags,
             cut_short=_cut_short,
+            too_long=_too_long,
             too_many=_too_many,
             null_refused=_null_refused,
             unpack_from=struct.unpack_from,
@@ -192,6 +194,8 @@ class _DecoderSource(_Source):
             return value
         size, value, end = self.length(_LENGTH_CODES[kind]), self.name("v"), self.name("e")
         self.null_or(size, value, nullable)
+        if kind is Kind.STRING and self.flexible and self.elements_max is not None:
+            self.emit(f"if {size} > {INT16_MAX}: too_long(p, {size})")
         self.emit(f"{end} = p + {size}")
         self.emit(f"if {end} > n: cut_short(p, {size}, n)")
         data = f"b[p:{end}]"
@@ -491,6 +495,10 @@ def _write_tags(write: Callable[[bytes], None], tagged: Sequence[tuple[int, byte
 
 def _cut_short(position: int, announced: int, end: int) -> NoReturn:
     raise MalformedMessage(f"{announced} announced at position {position}, {end - position} bytes are left")
+
+
+def _too_long(position: int, size: int) -> NoReturn:
+    raise MalformedMessage(f"a string of {size} bytes at position {position}, at most {INT16_MAX}")
 
 
 def _too_many(position: int, elements_max: int) -> NoReturn:

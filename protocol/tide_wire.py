@@ -17,7 +17,8 @@ where they lie.
 
 Both sides speak an API as of its newest version, and carry the fields of all: a topic's name, which Kafka's newest
 version lacks, travels beside its id. Bytes are not trusted: a value of the wrong type, a number that its field
-cannot hold, or a pair outside the payload is a `MalformedMessage`, and what msgpack may allocate is bounded.
+cannot hold, a string of more than 32,767 bytes, or a pair outside the payload is a `MalformedMessage`, and what
+msgpack may allocate is bounded.
 """
 
 from __future__ import annotations
@@ -111,8 +112,8 @@ class TideWire:
         client_id = header[3] if len(header) > 3 else None
         if not isinstance(name, str):
             raise MalformedMessage("a request begins with the name of an API")
-        if client_id is not None and not isinstance(client_id, str):
-            raise MalformedMessage("a client id is a string")
+        if client_id is not None and not (isinstance(client_id, str) and _is_short(client_id)):
+            raise MalformedMessage("a client id is a string, and a short one")
         api = self._apis.get(name)
         if api is None:
             raise NotServed(f"API {name[:100]!r} is not served (client id {client_id!r})")
@@ -335,6 +336,20 @@ def _type_reader(expected: type) -> Callable[[str, Kind], Read]:
     return make
 
 
+def _text_reader(label: str, _kind: Kind) -> Read:
+    def read(raw: object, _payload: _PayloadReader) -> object:
+        if type(raw) is not str or not _is_short(raw):
+            _refuse(label, raw)
+        return raw
+
+    return read
+
+
+def _is_short(text: str) -> bool:
+    """Whether the Kafka wire can say it in any version; the answer to somebody else may have to."""
+    return len(text) <= INT16_MAX // 4 or len(text.encode()) <= INT16_MAX
+
+
 def _records_reader(_label: str, _kind: Kind) -> Read:
     def read(raw: object, payload: _PayloadReader) -> object:
         return payload.take(raw)
@@ -352,7 +367,7 @@ _SCALAR_READERS: Mapping[Kind, Callable[[str, Kind], Read]] = {
     Kind.FLOAT64: _float_reader,
     Kind.ERROR: _error_reader,
     Kind.UUID: _uuid_reader,
-    Kind.STRING: _type_reader(str),
+    Kind.STRING: _text_reader,
     Kind.BYTES: _type_reader(bytes),
     Kind.RECORDS: _records_reader,
 }

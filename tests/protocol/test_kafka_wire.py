@@ -23,6 +23,7 @@ from tidelog.protocol.fields import Kind, fields_of
 from tidelog.protocol.kafka_wire import KafkaWire
 from tidelog.protocol.messages.api_versions import ApiVersion, ApiVersionsRequest, ApiVersionsResponse
 from tidelog.protocol.messages.fetch import FetchableTopicResponse, FetchResponse, PartitionData
+from tidelog.protocol.messages.heartbeat import HeartbeatRequest
 from tidelog.protocol.messages.metadata import MetadataRequest, MetadataResponse, MetadataResponseTopic
 from tidelog.protocol.messages.produce import PartitionProduceData, ProduceRequest, TopicProduceData
 from tidelog.protocol.wire import ELEMENTS_MAX, REQUEST_SIZE_MAX, RequestHeader
@@ -299,6 +300,18 @@ def test_a_request_of_more_elements_than_a_cluster_needs_is_refused_at_once() ->
                 WIRE.decode_request(frame)
         else:
             WIRE.decode_request(frame)
+
+
+@pytest.mark.parametrize("size", [32_767, 32_768, 1 << 20])
+def test_a_string_in_a_request_is_no_longer_than_every_version_can_say(size: int) -> None:
+    """As in Kafka. The answer to somebody else may have to say it, in a version that has but two bytes for its size."""
+    header = RequestHeader(api=APIS[ApiKey.HEARTBEAT], version=4, correlation_id=1)
+    frame = memoryview(b"".join(WIRE.encode_request(header, HeartbeatRequest(group_id="g" * size))))[4:]
+    if size > 32_767:
+        with pytest.raises(MalformedMessage, match=f"a string of {size} bytes"):
+            WIRE.decode_request(frame)
+    else:
+        assert WIRE.decode_request(frame).body == HeartbeatRequest(group_id="g" * size)
 
 
 def test_nothing_but_a_protocol_error_comes_of_random_bytes() -> None:

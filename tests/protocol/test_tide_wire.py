@@ -17,6 +17,7 @@ from tidelog.protocol.errors import ErrorCode, MalformedMessage, NotServed, Prot
 from tidelog.protocol.messages.create_topics import CreatableTopic, CreateTopicsRequest
 from tidelog.protocol.messages.delete_topics import DeleteTopicsRequest
 from tidelog.protocol.messages.fetch import FetchableTopicResponse, FetchResponse, PartitionData
+from tidelog.protocol.messages.heartbeat import HeartbeatRequest
 from tidelog.protocol.messages.list_offsets import ListOffsetsRequest
 from tidelog.protocol.messages.metadata import MetadataRequest, MetadataRequestTopic, MetadataResponse
 from tidelog.protocol.messages.produce import PartitionProduceData, ProduceRequest, TopicProduceData
@@ -78,6 +79,17 @@ def test_a_request_without_a_client_id_has_three_elements_and_more_than_four_are
     assert WIRE.decode_request(a_frame(["Metadata", 7, {}])).header.client_id is None
     assert WIRE.decode_request(a_frame(["Metadata", 7, {}, None])).header.client_id is None
     assert WIRE.decode_request(a_frame(["Metadata", 7, {}, "me", "what comes"])).header.client_id == "me"
+
+
+@pytest.mark.parametrize("text", ["g" * 32_768, "ß" * 16_384, "🎉" * 8192])
+def test_a_string_is_no_longer_than_the_kafka_wire_can_say(text: str) -> None:
+    """The answer to a Kafka client may have to say it."""
+    with pytest.raises(MalformedMessage, match="group_id cannot be the str"):
+        WIRE.decode_request(a_frame(["Heartbeat", 7, {"group_id": text}]))
+    with pytest.raises(MalformedMessage, match="a short one"):
+        WIRE.decode_request(a_frame(["Metadata", 7, {}, text]))
+    shorter = WIRE.decode_request(a_frame(["Heartbeat", 7, {"group_id": text[:-1]}, text[:-1]]))
+    assert shorter.body == HeartbeatRequest(group_id=text[:-1])
 
 
 @each_api
