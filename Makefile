@@ -36,9 +36,10 @@ proof: $(VENV)/.installed-dev ## The crash, attack and simulation proofs at rele
 	TIDELOG_PROOF=1 $(BIN)/pytest tests/crash tests/hostile tests/simulation
 
 .PHONY: bench
-bench: $(VENV)/.installed-dev ## Produce and consume by librdkafka beside its own mock broker; start time, memory, crowds
+bench: $(VENV)/.installed-dev ## Produce and consume by librdkafka beside its own mock broker; start time, memory, crowds, groups
 	@$(BIN)/python benchmarks/throughput.py
 	@$(BIN)/python benchmarks/connections.py
+	@$(BIN)/python benchmarks/groups.py
 
 .PHONY: simulate
 simulate: $(VENV)/.installed-dev ## Simulate the whole broker: make simulate SEEDS=1000, or SEED=42 for one run again
@@ -65,7 +66,7 @@ help: ## Show this list
 # -- what the targets above are made of --
 
 # Not in `make check`: they start processes, install packages, need Debian's tools, or play many worlds.
-SLOWER := tests/compat tests/crash tests/fuzz tests/hostile tests/simulation/test_broker.py tests/test_alerts.py tests/test_compose.py tests/test_packaging.py tests/test_readme.py
+SLOWER := tests/compat tests/crash tests/fuzz tests/hostile tests/simulation/test_broker.py tests/simulation/test_groups.py tests/simulation/test_storm.py tests/test_alerts.py tests/test_compose.py tests/test_packaging.py tests/test_readme.py
 
 # The stamps: installed again only when pyproject.toml has changed.
 $(VENV)/.installed: pyproject.toml

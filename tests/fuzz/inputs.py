@@ -84,6 +84,8 @@ class Input:
     """Where they are cut into reads."""
     asked: tuple[Wire, RequestHeader] | None = None
     """Of a flawless request: how its answer is to be read."""
+    request: object = None
+    """The flawless request."""
 
     def pieces(self) -> list[bytes]:
         """The reads."""
@@ -124,11 +126,12 @@ class Inputs:
         """The next one."""
         [kind] = self._rng.choices(self._kinds, self._weights)
         if kind == "kafka":
-            data, header = self._flawless(KAFKA)
-            return Input(kind=kind, data=data, cuts=self._cuts(data), asked=(KAFKA, header))
+            data, header, request = self._flawless(KAFKA)
+            return Input(kind=kind, data=data, cuts=self._cuts(data), asked=(KAFKA, header), request=request)
         if kind == "tide":
-            data, header = self._flawless(TIDE)
-            return Input(kind=kind, data=PREFACE + data, cuts=self._cuts(data), asked=(TIDE, header))
+            data, header, request = self._flawless(TIDE)
+            data = PREFACE + data
+            return Input(kind=kind, data=data, cuts=self._cuts(data), asked=(TIDE, header), request=request)
         data = self._makers[kind]()
         return Input(kind=kind, data=data, cuts=self._cuts(data))
 
@@ -140,9 +143,9 @@ class Inputs:
 
     # Requests as they should be
 
-    def _flawless(self, wire: Wire) -> tuple[bytes, RequestHeader]:
+    def _flawless(self, wire: Wire) -> tuple[bytes, RequestHeader, object]:
         rng = self._rng
-        api, version, request = self._requests.any()
+        api, version, request = self._requests.any(is_kafkas=wire is KAFKA)
         header = RequestHeader(
             api=api,
             version=version if wire is KAFKA else api.versions.max,
@@ -155,7 +158,7 @@ class Inputs:
             known.append(frame[4:])
         else:
             known[rng.randrange(MEMORY)] = frame[4:]
-        return frame, header
+        return frame, header, request
 
     # Requests with a fault
 
@@ -288,7 +291,7 @@ def wishes_for_many_partitions(wire: Wire, body: bytearray) -> bool:
         request = wire.decode_request(memoryview(body)).body
     except ProtocolError:
         return False
-    topics = getattr(request, "topics", None) or ()
+    topics = [topic for topic in getattr(request, "topics", None) or () if not isinstance(topic, str)]
     wishes = [
         (getattr(topic, name, 0), getattr(topic, "assignments", None) or ()) for topic in topics for name in WISHES
     ]

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from tidelog.broker.topics.produced_batch import admit
 from tidelog.protocol import batch as batches
-from tidelog.protocol.apis import APIS, Api
+from tidelog.protocol.apis import KAFKA_APIS, Api
 from tidelog.protocol.compression import Codec, decompress
 from tidelog.protocol.errors import ProtocolError, RequestRefused
 from tidelog.protocol.framing import LENGTH_SIZE, OWN_SIZE_MIN, FrameReader
@@ -35,7 +35,7 @@ DEMANDING = LogConfig().with_overrides(
 REFUSED = (ProtocolError, RequestRefused)
 
 SPOKEN: Sequence[tuple[Api, int]] = [
-    (api, version) for api in APIS.values() for version in range(api.versions.min, api.versions.max + 1)
+    (api, version) for api in KAFKA_APIS.values() for version in range(api.versions.min, api.versions.max + 1)
 ]
 
 

@@ -15,7 +15,8 @@ from pathlib import Path
 import pytest
 
 from support.loop import Trace
-from support.workload import Plan, Stuck, Unsound, run_world
+from support.stage import Stuck, Unsound
+from support.workload import Plan, run_world
 
 IS_PROOF = os.environ.get("TIDELOG_PROOF") == "1"
 OPERATIONS_MIN = 2_000

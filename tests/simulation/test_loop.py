@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine
 import pytest
 
 from support.environment import simulate
-from support.loop import Deadlock, IoHandle, Livelock, Process, ProcessDied, SimLoop, Trace
+from support.loop import TIME_AT_START, Deadlock, IoHandle, Livelock, Process, ProcessDied, SimLoop, Trace
 
 
 def test_a_simulated_day_takes_no_time() -> None:
@@ -439,5 +439,84 @@ def test_an_io_handle_is_a_timer_that_can_be_cancelled() -> None:
         handle.cancel()
         await asyncio.sleep(2)
         return ran
+
+    assert simulate(program, seed=1) == []
+
+
+def test_a_frozen_process_goes_on_where_it_was_and_finds_its_timers_overdue() -> None:
+    async def program(loop: SimLoop) -> list[str]:
+        said: list[str] = []
+        process = Process(loop, "sleeper")
+
+        async def count() -> None:
+            for number in range(4):
+                said.append(f"{number} at {loop.time() - TIME_AT_START:.1f}")
+                await asyncio.sleep(1)
+
+        counting = process.start(count())
+        await asyncio.sleep(1.5)
+        process.freeze()
+        await asyncio.sleep(10)
+        assert len(said) == 2
+        process.thaw()
+        await counting
+        return said
+
+    for seed in range(20):
+        assert simulate(program, seed=seed) == ["0 at 0.0", "1 at 1.0", "2 at 11.5", "3 at 12.5"]
+
+
+def test_nothing_of_a_frozen_process_runs_whoever_wakes_it() -> None:
+    async def program(loop: SimLoop) -> list[str]:
+        said: list[str] = []
+        process = Process(loop, "sleeper")
+        awaited = loop.create_future()
+
+        async def wait() -> None:
+            await awaited
+            said.append("woken")
+
+        waiting = process.start(wait())
+        await asyncio.sleep(0.1)
+        process.freeze()
+        awaited.set_result(None)
+        process.call(lambda: loop.call_soon(said.append, "queued"))
+        process.call(lambda: loop.call_later(0.1, said.append, "late"))
+        await asyncio.sleep(1)
+        assert said == []
+        process.thaw()
+        await waiting
+        await asyncio.sleep(1)
+        return said
+
+    assert simulate(program, seed=1) == ["woken", "queued", "late"]
+
+
+def test_a_timer_that_came_due_while_frozen_can_still_be_cancelled() -> None:
+    async def program(loop: SimLoop) -> list[str]:
+        said: list[str] = []
+        process = Process(loop, "sleeper")
+        timer = process.call(lambda: loop.call_later(1, said.append, "due"))
+        process.freeze()
+        await asyncio.sleep(2)
+        timer.cancel()
+        process.thaw()
+        await asyncio.sleep(1)
+        return said
+
+    assert simulate(program, seed=1) == []
+
+
+def test_a_frozen_process_that_is_killed_never_thaws() -> None:
+    async def program(loop: SimLoop) -> list[str]:
+        said: list[str] = []
+        process = Process(loop, "sleeper")
+        process.call(lambda: loop.call_later(1, said.append, "alive"))
+        process.freeze()
+        await asyncio.sleep(2)
+        process.die()
+        process.thaw()
+        await asyncio.sleep(1)
+        return said
 
     assert simulate(program, seed=1) == []

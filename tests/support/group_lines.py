@@ -7,6 +7,7 @@ made anew when it was lost; `HouseLine` asks the handlers of a broker in the sam
 import asyncio
 import zlib
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Protocol, TypeVar
 from uuid import UUID
 
@@ -112,7 +113,7 @@ class HouseLine:
         response = self._house.call(request)
         if isinstance(response, Pending):
             answered: asyncio.Future[object] = asyncio.get_running_loop().create_future()
-            response.attach(lambda answer: answered.cancelled() or answered.set_result(answer))
+            response.attach(partial(_answer, answered))
             try:
                 async with asyncio.timeout(timeout):
                     response = await answered
@@ -200,6 +201,11 @@ class ModelSource:
         await asyncio.sleep(self._pause_s)
         end = self.end()
         return {partition: (0,) * (end - offset) for partition, offset in positions.items() if end > offset}
+
+
+def _answer(answered: asyncio.Future[object], response: object) -> None:
+    if not answered.cancelled():  # whoever asked may be dead by now
+        answered.set_result(response)
 
 
 def _sums(records: memoryview | bytes | bytearray, position: int) -> list[int]:

@@ -11,6 +11,10 @@ is dropped, and whatever is scheduled in its name later is dropped as well, be i
 completes or by a frame that still unwinds. Its suspended coroutines are kept until the loop closes: a garbage
 collector that closed one earlier would run its `finally` blocks, and the dead do not tidy up.
 
+A process can also be frozen, as SIGSTOP does it: what it has scheduled is withheld, and so is what is scheduled in its
+name meanwhile. When it thaws, it goes on with all of that, and finds its timers overdue. (Its connections are the
+network's business: whoever freezes a process stalls them.)
+
 Invariants: no callback of a dead process begins; the same seed and program give the same `trace.digest()`, debug
 mode or not.
 """
@@ -196,6 +200,8 @@ class SimLoop(asyncio.SelectorEventLoop):
             handle._scheduled = False  # type: ignore[attr-defined]  # noqa: SLF001 - as BaseEventLoop does
             if handle.cancelled():
                 self._timer_cancelled_count -= 1
+            elif (owner := owner_of(handle._context)) is not None and owner.is_frozen:  # type: ignore[attr-defined]  # noqa: SLF001
+                owner.withheld.append(handle)
             else:
                 due.append(handle)
         for handle in self._in_some_order(due) if len(due) > 1 else due:
@@ -217,16 +223,16 @@ class SimLoop(asyncio.SelectorEventLoop):
     ) -> asyncio.Handle:
         """Queue a callback."""
         self._check_not_in_thread()
-        if (owner := owner_of(context)) is not None and owner.is_dead:
-            return self._dropped(callback, args, context)
+        if (owner := owner_of(context)) is not None and not owner.runs:
+            return self._dropped(callback, args, context) if owner.is_dead else self._withheld(callback, args, context)
         return super().call_soon(callback, *args, context=context)
 
     def call_soon_threadsafe(  # type: ignore[override]
         self, callback: Callable[[Unpack[Ts]], object], *args: *Ts, context: contextvars.Context | None = None
     ) -> asyncio.Handle:
         """Queue a callback; what a thread of the pool may call."""
-        if (owner := owner_of(context)) is not None and owner.is_dead:
-            return self._dropped(callback, args, context)
+        if (owner := owner_of(context)) is not None and not owner.runs:
+            return self._dropped(callback, args, context) if owner.is_dead else self._withheld(callback, args, context)
         return super().call_soon_threadsafe(callback, *args, context=context)
 
     def call_at(  # type: ignore[override]
@@ -258,6 +264,15 @@ class SimLoop(asyncio.SelectorEventLoop):
         else:
             heapq.heappush(self._scheduled, handle)  # type: ignore[attr-defined]
             handle._scheduled = True  # type: ignore[attr-defined]  # noqa: SLF001
+        return handle
+
+    def _withheld(
+        self, callback: Callable[..., object], args: Iterable[object], context: contextvars.Context | None
+    ) -> asyncio.Handle:
+        handle = asyncio.Handle(callback, tuple(args), self, context)
+        owner = owner_of(context)
+        assert owner is not None
+        owner.withheld.append(handle)
         return handle
 
     def _dropped(
@@ -404,6 +419,19 @@ class SimLoop(asyncio.SelectorEventLoop):
             if owner_of(handle._context) is process:  # noqa: SLF001
                 handle.cancel()
 
+    def withhold_all_of(self, process: "Process") -> None:
+        """Take what a process has queued out of the queue; its timers are withheld when they come due."""
+        ready = self._ready  # type: ignore[attr-defined]
+        for index, handle in enumerate(ready):
+            if owner_of(handle._context) is process and not handle.cancelled():  # noqa: SLF001
+                process.withheld.append(handle)
+                # Replaced, not removed: the loop may be counting its way through the queue.
+                ready[index] = self._dropped(_nothing, (), WORLD)
+
+    def requeue(self, handles: Iterable[asyncio.Handle]) -> None:
+        """Queue what was withheld."""
+        self._ready.extend(handle for handle in handles if not handle.cancelled())  # type: ignore[attr-defined]
+
     def living_tasks(self) -> list[SimTask[object]]:
         """Tasks of the living that are not done, oldest first."""
         return [
@@ -460,6 +488,9 @@ class Process:
         self.loop = loop
         self.name = name
         self.is_dead = False
+        self.is_frozen = False
+        self.withheld: list[asyncio.Handle] = []
+        """What it would have run, were it not frozen."""
         self.belongings: dict[Belonging, None] = {}
         """In the order in which they were acquired."""
         self.context = contextvars.copy_context()
@@ -468,6 +499,26 @@ class Process:
 
     def __repr__(self) -> str:
         return f"<Process {self.name}{' (dead)' if self.is_dead else ''}>"
+
+    @property
+    def runs(self) -> bool:
+        """Neither dead nor frozen."""
+        return not (self.is_dead or self.is_frozen)
+
+    def freeze(self) -> None:
+        """SIGSTOP: no callback of it begins until it thaws."""
+        if self.runs:
+            self.is_frozen = True
+            self.loop.trace.add(self.loop.time(), "freezes", self.name)
+            self.loop.withhold_all_of(self)
+
+    def thaw(self) -> None:
+        """SIGCONT: it goes on where it was, however late it is."""
+        if self.is_frozen and not self.is_dead:
+            self.is_frozen = False
+            self.loop.trace.add(self.loop.time(), "thaws", self.name)
+            withheld, self.withheld = self.withheld, []
+            self.loop.requeue(withheld)
 
     def start(self, coroutine: Coroutine[object, object, T]) -> asyncio.Future[T]:
         """Run a coroutine in this process. The caller's future raises ProcessDied when the process dies first."""
@@ -573,6 +624,10 @@ def _close_quietly(task: asyncio.Task[object]) -> None:
         except BaseException:  # noqa: BLE001, S112 - the last words of the dead
             continue
         return
+
+
+def _nothing() -> None:
+    pass
 
 
 def _refuse_options(options: dict[str, object], *names: str) -> None:

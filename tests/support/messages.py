@@ -10,7 +10,7 @@ from functools import cache
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
-from tidelog.protocol.apis import APIS, Api
+from tidelog.protocol.apis import KAFKA_APIS, Api
 from tidelog.protocol.errors import ErrorCode
 from tidelog.protocol.fields import Kind, WireField, fields_of
 from tidelog.protocol.primitives import (
@@ -130,8 +130,8 @@ def _values(wire: WireField, version: int) -> st.SearchStrategy[object]:
 
 
 def served() -> list[tuple[Api, int]]:
-    """Every API at every version that is served."""
-    return [(api, version) for api in APIS.values() for version in range(api.versions.min, api.versions.max + 1)]
+    """Every API at every version that is served on the Kafka wire."""
+    return [(api, version) for api in KAFKA_APIS.values() for version in range(api.versions.min, api.versions.max + 1)]
 
 
 def a_header(

@@ -13,22 +13,20 @@ import asyncio
 import contextlib
 import random
 import re
-from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Coroutine, Iterable
+from collections.abc import AsyncIterable, Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
 from functools import partial
 
-from support.disk import SimulatedDisk
 from tidelog.broker.config import BrokerConfig
-from tidelog.broker.server import Server
-from tidelog.client.client import Client, connect
+from tidelog.client.client import Client
 from tidelog.client.errors import BufferFull, OffsetOutOfRange, Retriable, TidelogError, TopicExists, TopicNotFound
 from tidelog.client.records import Record, RecordMetadata
 
-from .environment import Machine, network_of, raise_failures, simulate, wall_clock_ms
+from .environment import simulate
 from .history import Entry, FaultKind, History, Place, Read, Send, TopicChange, Violation, check
 from .loop import Process, ProcessDied, SimLoop, Trace
+from .stage import HEALING_S_MAX, HOST, PORT, Stage
 
-HOST, PORT = "127.0.0.1", 9092
 SCRATCH = "scratch"
 ACKS = {"all": -1, 1: 1, 0: 0}
 CODECS = (None, None, "gzip", "snappy", "lz4", "zstd")
@@ -38,15 +36,6 @@ DELIVERY_TIMEOUT_S = 600.0
 """Longer than any run: a record that is not delivered by then says that something is stuck."""
 FIRE_S_PER_SEND_MAX = 0.03
 """So long, in virtual time, the faults go on at most; then what is not done must get done without them."""
-HEALING_S_MAX = 120.0
-
-
-class Stuck(AssertionError):
-    """After everything was healed something did not come to its end."""
-
-
-class Unsound(AssertionError):
-    """The broker found what it had synced damaged."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,19 +90,16 @@ class World:
         self.plan = plan
         self.history = History()
         self.random = loop.random_for("world")
-        self.network = network_of(loop)
-        self.network.on_fault = lambda _: self.history.fault("connection")
-        self.machine = Machine(loop, SimulatedDisk(loop.seed))
+        self.stage = Stage(loop, self.random, power_cuts=plan.power_cuts, deaths=plan.deaths)
+        self.stage.network.on_fault = lambda _: self.history.fault("connection")
+        self.machine = self.stage.machine
         self.machine.on_fault = self._note_fault
         self.machine.unsynced = plan.unsynced
         loop.pool_delay_s_max = self.random.choice((0.001, 0.003, 0.05))
-        self.config = self._draw_config()
+        self.stage.config = self._draw_config()
         self.topics = {name: self.random.randint(1, 3) for name in ("orders", "events")}
         """Name to partitions; these are never deleted."""
         self.scratch_number = 0
-        self._server: Server | None = None
-        self._is_working = True
-        self._restarts: list[asyncio.Future[None]] = []
         self._producers: dict[int, Process] = {}
         self._sent_count = [0] * plan.producers
         self._reached: dict[Place, int] = {}
@@ -143,10 +129,10 @@ class World:
         final: dict[Place, list[Entry]] = {}
         # A group, so that a broker that cannot start ends the play with its error.
         async with asyncio.TaskGroup() as group:
-            supervisor = group.create_task(self._supervise())
-            await self._within(HEALING_S_MAX, self._create_topics(), "the topics are not created")
+            supervisor = group.create_task(self.stage.supervise())
+            await self.stage.within(HEALING_S_MAX, self._create_topics(), "the topics are not created")
             await self._work_under_fire()
-            await self._within(HEALING_S_MAX, self._look_at_the_end(final), "the logs cannot be read")
+            await self.stage.within(HEALING_S_MAX, self._look_at_the_end(final), "the logs cannot be read")
             supervisor.cancel()
             self.machine.kill()
         return Played(
@@ -160,36 +146,37 @@ class World:
         )
 
     async def _create_topics(self) -> None:
-        async with self._client("creator") as client:
+        async with self.stage.client("creator") as client:
             for name, partitions in self.topics.items():
                 config = {"message.timestamp.type": self.random.choice(("CreateTime", "LogAppendTime"))}
                 create = partial(client.admin.create_topic, name, partitions=partitions, config=config)
                 await self._settle(self.history.topic_change(name, creates=True), create)
 
     async def _work_under_fire(self) -> None:
-        followers = [self._actor(f"follower-{place}", self._follow(place)) for place in self._places()]
+        followers = [self.stage.actor(f"follower-{place}", self._follow(place)) for place in self._places()]
         workers: list[asyncio.Future[None]] = [
             asyncio.ensure_future(self._producer_lives(number)) for number in range(self.plan.producers)
         ]
         workers += [
-            self._actor(f"reader-{number}", self._read_to_the_end(number))
+            self.stage.actor(f"reader-{number}", self._read_to_the_end(number))
             for number in range(self.plan.bounded_readers)
         ]
-        workers.append(self._actor("scratcher", self._create_and_delete()))
-        await self._chaos(workers[: self.plan.producers])
-        self._is_working = False
-        self._heal()
-        await self._within(HEALING_S_MAX, _all_done(workers), "the workers are not done")
+        workers.append(self.stage.actor("scratcher", self._create_and_delete()))
+        producers = workers[: self.plan.producers]
+        await self.stage.chaos(
+            every_s=self.plan.faults_every_s,
+            seconds_max=FIRE_S_PER_SEND_MAX * self.plan.sends,
+            is_over=lambda: all(producer.done() for producer in producers),
+            more=[self._kill_producer],
+        )
+        self.stage.heal()
+        await self.stage.within(HEALING_S_MAX, _all_done(workers), "the workers are not done")
         self.machine.cut_power() if self.plan.power_cuts else self.machine.kill()
-        await self._within(HEALING_S_MAX, self._follow_to_the_end(followers), "the followers are behind")
-
-    def _heal(self) -> None:
-        self.network.calm_down()
-        self.machine.cut_power_at_call(None)
+        await self.stage.within(HEALING_S_MAX, self._follow_to_the_end(followers), "the followers are behind")
 
     async def _follow_to_the_end(self, followers: list[asyncio.Future[None]]) -> None:
         ends: dict[Place, int] = {}
-        async with self._client("surveyor") as client:
+        async with self.stage.client("surveyor") as client:
             for name in self.topics:
                 offsets = await client.admin.list_offsets(name, dict.fromkeys(range(self.topics[name]), "latest"))
                 ends.update({Place(name, partition): at.offset for partition, at in offsets.items()})
@@ -203,133 +190,20 @@ class World:
         await asyncio.gather(*followers, return_exceptions=True)
 
     async def _look_at_the_end(self, final: dict[Place, list[Entry]]) -> None:
-        async with self._client("auditor") as client:
+        async with self.stage.client("auditor") as client:
             for topic in await client.admin.list_topics():
                 name = self._name_in_history(topic.name)
                 for partition in range(len(topic.partitions)):
                     reader = client.read(topic.name, start="earliest", end="now", partition=partition)
                     final[Place(name, partition)] = [entry_of(record) async for record in reader]
 
-    async def _within(self, seconds: float, work: Awaitable[None], what: str) -> None:
-        task = asyncio.ensure_future(work)
-        await asyncio.wait([task], timeout=seconds)
-        if not task.done():
-            stacks = "\n".join(self.loop.stacks())
-            raise Stuck(f"{what} after {seconds} s; the living wait in\n{stacks}")
-        task.result()
-
-    # The broker
-
-    async def _supervise(self) -> None:
-        while True:
-            environment = self.machine.boot()
-            server = Server(self.config, environment)
-            if self._is_working and self.plan.power_cuts and self.random.random() < 0.2:
-                self.machine.cut_power_at_call(self.random.randint(1, 150))  # somewhere in the recovery
-            try:
-                await environment.process.start(server.start())
-                self._server = server
-                _check_sound(server)
-                await environment.process.start(_for_ever())
-            except ProcessDied:
-                self._server = None
-            await asyncio.sleep(self.random.random() * (0.5 if self._is_working else 0.05))
-
-    def _restart_in_order(self) -> None:
-        self._restarts.append(asyncio.ensure_future(self._stop_in_order()))
-
-    async def _stop_in_order(self) -> None:
-        server, process = self._server, self.machine.process
-        if server is None or process is None or process.is_dead:
-            return
-        self._server = None
-        try:
-            await process.start(server.stop())
-        except ProcessDied:
-            return
-        left = [task for task in self.loop.living_tasks() if task.owner is process]
-        assert len(left) == 1, f"tasks outlive the broker: {left}"  # the one that waits for its death
-        assert not process.belongings, f"sockets outlive the broker: {list(process.belongings)}"
-        self.machine.kill()
-
-    # The chaos
-
-    async def _chaos(self, producers: list[asyncio.Future[None]]) -> None:
-        draw = self.random
-        ends_at = self.loop.time() + FIRE_S_PER_SEND_MAX * self.plan.sends
-        while self.loop.time() < ends_at and not all(producer.done() for producer in producers):
-            raise_failures(self.loop)  # what follows a failure tells nothing
-            await asyncio.sleep(draw.expovariate(1 / self.plan.faults_every_s))
-            draw.choice(self._faults())()
-        await asyncio.gather(*self._restarts)
-
-    def _faults(self) -> list[Callable[[], None]]:
-        faults: list[Callable[[], None]] = [
-            *[self._drop_one] * 4,
-            self._drop_all,
-            *[self._stall_one] * 3,
-            self._kill_producer,
-            self._jump_clock,
-        ]
-        if self.plan.deaths:
-            faults += [self.machine.kill, self.machine.kill, self._restart_in_order]
-        if self.plan.power_cuts:
-            faults += [self.machine.cut_power, *[self._cut_power_soon] * 4]
-        return faults
-
-    def _cut_power_soon(self) -> None:
-        if self.random.random() < 0.5:
-            self.machine.cut_power_at_call(self.random.randint(1, 40))
-        else:
-            self.machine.cut_power_at_call(self.random.randint(1, 10), in_sync=True)
+    # The clients
 
     def _kill_producer(self) -> None:
         alive = [process for process in self._producers.values() if not process.is_dead]
         if alive:
             self.history.fault("kill")
             self.random.choice(alive).die()
-
-    def _drop_one(self) -> None:
-        if connections := list(self.network.connections):
-            self.random.choice(connections).drop()
-
-    def _drop_all(self) -> None:
-        for connection in list(self.network.connections):
-            connection.drop()
-
-    def _stall_one(self) -> None:
-        if connections := list(self.network.connections):
-            self.random.choice(connections).stall(self.random.random() * 3)
-
-    def _jump_clock(self) -> None:
-        self.machine.skew_ms += self.random.randint(-3_600_000, 3_600_000)
-
-    # The clients
-
-    @contextlib.asynccontextmanager
-    async def _client(self, name: str) -> AsyncIterator[Client]:
-        draw = self.loop.random_for(f"client {name}")
-        while True:
-            client = connect(
-                f"tidelog://{HOST}:{PORT}",
-                client_id=name,
-                timeout=draw.choice((2.0, 60.0)) if self._is_working else 60.0,
-                max_buffer=draw.choice(("64KiB", "32MiB")),
-                now_ms=lambda: wall_clock_ms(self.loop),
-                random=draw,
-            )
-            try:
-                await client.__aenter__()
-            except Retriable:
-                continue
-            break
-        try:
-            yield client
-        finally:
-            await client.close()
-
-    def _actor(self, name: str, work: Coroutine[object, object, None]) -> asyncio.Future[None]:
-        return Process(self.loop, name).start(work)
 
     def _places(self) -> list[Place]:
         return [Place(name, partition) for name, count in self.topics.items() for partition in range(count)]
@@ -353,7 +227,7 @@ class World:
         acks: str | int = ("all", 1, "all", 0)[number % 4]
         idempotent = acks == "all" and (number == 0 or draw.random() < 0.5)
         outcomes: list[asyncio.Future[RecordMetadata]] = []
-        async with self._client(name) as client:
+        async with self.stage.client(name) as client:
             producer = client.producer(
                 acks=acks,
                 idempotent=idempotent and not self.plan.unnumbered,
@@ -407,7 +281,7 @@ class World:
     async def _follow(self, place: Place) -> None:
         position = 0
         name = f"follower-{place}"
-        async with self._client(name) as client:
+        async with self.stage.client(name) as client:
             while True:
                 read = self.history.read(reader=name, place=place, start=position, is_bounded=False)
                 reader = client.read(place.topic, start=position, partition=place.partition)
@@ -418,8 +292,8 @@ class World:
     async def _read_to_the_end(self, number: int) -> None:
         draw = self.loop.random_for(f"reader {number}")
         name = f"reader-{number}"
-        async with self._client(name) as client:
-            while self._is_working:
+        async with self.stage.client(name) as client:
+            while self.stage.is_working:
                 place = draw.choice(self._places())
                 if draw.random() < 0.3:
                     await self._ask_for_the_end(client, place)
@@ -455,7 +329,7 @@ class World:
 
     async def _create_and_delete(self) -> None:
         async with (
-            self._client("scratcher") as client,
+            self.stage.client("scratcher") as client,
             client.producer(delivery_timeout=DELIVERY_TIMEOUT_S) as producer,
         ):
             for number in range(1, self.plan.scratch_rounds + 1):
@@ -494,14 +368,6 @@ class World:
         self.history.over(change, "ok")
 
 
-def _check_sound(server: Server) -> None:
-    """No fault played here damages what was synced: a log that comes up quarantined is a bug."""
-    for topic in server.topics:
-        for partition in topic.partitions:
-            if partition.log.offline:
-                raise Unsound(f"{topic.name}-{partition.index} came up offline: {partition.log.recovered}")
-
-
 def entry_of(record: Record) -> Entry:
     """What the history keeps of a record."""
     return Entry(record.offset, record.key, record.value)
@@ -513,7 +379,3 @@ def _size(draw: random.Random) -> int:
 
 async def _all_done(workers: Iterable[asyncio.Future[None]]) -> None:
     await asyncio.gather(*workers)
-
-
-async def _for_ever() -> None:
-    await asyncio.get_running_loop().create_future()
