@@ -14,7 +14,7 @@ from ..client.config import wall_clock_ms
 from .commands import Settings, command, duration, seconds_of
 from .errors import Code, CommandFailed
 from .group_names import Selection, groups_named, parse_selection
-from .output import Column, LiveTable, human_seconds, output_option, print_json, print_rows
+from .output import Column, LiveTable, human_seconds, output_option, plural, print_json, print_rows
 from .session import run
 
 VIEWS = ("group", "topic", "partition")
@@ -28,7 +28,7 @@ class Limit:
     is_time: bool
 
     def __str__(self) -> str:
-        return human_seconds(self.value) if self.is_time else f"{self.value:.0f} records"
+        return human_seconds(self.value) if self.is_time else f"{self.value:.0f} record{plural(int(self.value))}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -267,6 +267,11 @@ async def _look_once(client: Client, question: Question) -> None:
     else:
         print_rows(rows, question.columns, output=question.output)
     _gate(rows, question.over)
+    unknown = [row for row in rows if row.never_committed]
+    if question.over is not None and unknown:
+        names = ", ".join(dict.fromkeys(row.group.group_id for row in unknown))
+        count = sum(row.never_committed for row in unknown)
+        click.echo(f"note: {names}: {count} partition{plural(count)} never committed, lag not known", err=True)
 
 
 async def _watch(client: Client, question: Question) -> None:
@@ -295,7 +300,16 @@ async def _look(client: Client, question: Question) -> list[LagRow]:
     for name in question.names:
         if name not in groups:
             raise GroupNotFound(f"there is no group {name!r}")
-    return [row for group in groups.values() for row in question.view.rows(_narrowed(group, question.topics))]
+    narrowed = [_narrowed(group, question.topics) for group in groups.values()]
+    if question.topics:  # a gate on a topic whose name is mistyped must not stand open
+        chosen = [group for group in narrowed if group.partitions]
+        empty = [group.group_id for group in narrowed if not group.partitions]
+        if not chosen or (question.names and empty):
+            who = f"group {empty[0]!r}" if question.names else "no group"
+            has = "has committed nothing there" if question.names else "has committed anything there"
+            raise CommandFailed(Code.NO_OFFSETS, f"{who} {has}", "tidelog group lag --by topic shows what there is")
+        narrowed = chosen
+    return [row for group in narrowed for row in question.view.rows(group)]
 
 
 def _narrowed(group: GroupLag, topics: Sequence[Selection]) -> GroupLag:
@@ -322,6 +336,6 @@ def _gate(rows: Sequence[LagRow], over: Limit | None) -> None:
     if behind:
         worst = max(behind, key=lambda row: (row.seconds if over.is_time else row.lag) or 0)
         name = worst.group.group_id
-        told = human_seconds(worst.seconds or 0) if over.is_time else f"{worst.lag} records"
+        told = human_seconds(worst.seconds or 0) if over.is_time else f"{worst.lag} record{plural(worst.lag or 0)}"
         more = f", and {len(behind) - 1} more" if len(behind) > 1 else ""
         raise CommandFailed(Code.LAG_OVER, f"{name} is {told} behind, over the {over} allowed{more}")

@@ -19,7 +19,7 @@ PARTITION_MAX = (1 << 31) - 1
 def parse_offsets(text: str, group_id: str) -> dict[TopicPartition, int]:
     """The group's offsets. Raises ValueError with words for the user."""
     found: dict[TopicPartition, int] = {}
-    reader = csv.reader(io.StringIO(text), strict=True)
+    reader = csv.reader(io.StringIO(text.removeprefix("\ufeff")), strict=True)  # spreadsheets put that in front
     try:
         for cells in reader:
             if not cells or (reader.line_num == 1 and cells[-2:] == ["partition", "offset"]):

@@ -1,7 +1,8 @@
 """How lists and descriptions are printed: a table for people, JSON for programs, plain columns for pipes.
 
 Numbers are raw in JSON and grouped in tables. A table is drawn on a terminal, or where `-o table` asks for it;
-elsewhere the same columns are tab-separated text without a single escape code. rich is imported only for a table.
+elsewhere the same columns are tab-separated text without a single escape code. What a client has called itself, or its
+group, may hold anything: it neither breaks a line nor commands a terminal. rich is imported only for a table.
 """
 
 import json
@@ -61,7 +62,7 @@ def print_rows(rows: Sequence[Row], columns: Sequence[Column[Row]], *, output: s
     click.echo("\t".join(column.name for column in shown))
     for row in rows:
         cells = [column.value(row) for column in shown]
-        click.echo("\t".join("" if cell is None else str(cell) for cell in cells))
+        click.echo("\t".join("" if cell is None else printable(str(cell)) for cell in cells))
 
 
 def print_json(items: Sequence[object], *, output: str) -> None:
@@ -71,6 +72,13 @@ def print_json(items: Sequence[object], *, output: str) -> None:
             click.echo(json.dumps(item, ensure_ascii=False, separators=(",", ":")))
     else:
         click.echo(json.dumps(list(items), ensure_ascii=False, indent=2))
+
+
+def printable(text: str) -> str:
+    """The text with whatever is not to be seen written out: a line break is \\n."""
+    if text.isprintable():
+        return text
+    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)
 
 
 def human_seconds(seconds: float) -> str:
@@ -151,7 +159,7 @@ def _cell(cell: object, column: Column[Row]) -> str:
     if cell is None:
         return "-"
     if isinstance(cell, bool) or not isinstance(cell, int | float):
-        return str(cell)
+        return printable(str(cell))
     if column.human is not None:
         return column.human(cell)
     return grouped(cell) if isinstance(cell, int) else f"{cell:g}"

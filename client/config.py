@@ -97,7 +97,9 @@ def servers_from(url: str | None) -> tuple[Address, ...]:
 
 def _positive(**values: float) -> None:
     for name, value in values.items():
-        if value <= 0:
+        if not isinstance(value, int | float):
+            raise TypeError(f"{name} is a number, not {value!r}")
+        if not value > 0:  # nor NaN
             raise ValueError(f"{name} must be positive, not {value}")
 
 
@@ -217,6 +219,9 @@ class ReaderConfig:
 
 COMMIT_POLICIES = ("after", "before", "manual")
 GROUP_OUT_OF_RANGE_POLICIES = ("start", *OUT_OF_RANGE_POLICIES)
+NAME_BYTES_MAX = (1 << 15) - 1
+"""Of a group or an instance, as the wire bounds them."""
+REBALANCE_TIMEOUT_MAX = (1 << 31) // 1000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -240,14 +245,24 @@ class ConsumerConfig:
 
     def __post_init__(self) -> None:
         _positive(commit_interval=self.commit_interval, rebalance_timeout=self.rebalance_timeout)
-        if not self.group:
-            raise ValueError("a consumer needs the name of its group")
+        if self.rebalance_timeout > REBALANCE_TIMEOUT_MAX:
+            raise ValueError(f"rebalance_timeout is at most {REBALANCE_TIMEOUT_MAX} s, not {self.rebalance_timeout}")
+        _name(self.group, "a consumer needs the name of its group")
+        if self.instance_id is not None:
+            _name(self.instance_id, "an instance_id is a name")
         if bool(self.topics) == bool(self.pattern):
             raise ValueError("a consumer reads topics, or those whose names match a pattern: give one of the two")
         if self.commit not in COMMIT_POLICIES:
             raise ValueError(f"commit is one of {', '.join(COMMIT_POLICIES)}, not {self.commit!r}")
         if self.on_out_of_range not in GROUP_OUT_OF_RANGE_POLICIES:
             raise ValueError(f"on_out_of_range is one of {', '.join(GROUP_OUT_OF_RANGE_POLICIES)}")
+
+
+def _name(name: object, complaint: str) -> None:
+    if not isinstance(name, str) or not name:
+        raise ValueError(f"{complaint}, not {name!r}")
+    if len(name.encode()) > NAME_BYTES_MAX:
+        raise ValueError(f"{complaint}, of at most {NAME_BYTES_MAX} bytes, not {len(name)} characters")
 
 
 def parse_topics(topics: object, pattern: object) -> tuple[tuple[str, ...] | None, str | None]:

@@ -73,7 +73,7 @@ class Consumer(Generic[K, V]):
         deserializers: Deserializers[K, V],
         on_decode_error: OnDecodeError | str = "raise",
     ) -> None:
-        if isinstance(on_decode_error, str) and on_decode_error not in ("raise", "skip"):
+        if on_decode_error not in ("raise", "skip") and not callable(on_decode_error):
             raise ValueError(f"on_decode_error is 'raise', 'skip' or a callable, not {on_decode_error!r}")
         self.skipped = 0
         """Undecodable records that were left out, because on_decode_error="skip" says so."""
@@ -86,11 +86,15 @@ class Consumer(Generic[K, V]):
         self._batch: Batch[K, V] | None = None
         """What is in hand, if it is a batch."""
         self._iterations = 0
+        self._was_entered = False
 
     # Coming and going
 
     async def __aenter__(self) -> Self:
         """Raises what the group has against this member."""
+        if self._was_entered:
+            raise ClientClosed("a consumer is entered once: make another one with client.consumer(...)")
+        self._was_entered = True
         try:
             await self._session.open()
         except BaseException:
@@ -101,10 +105,16 @@ class Consumer(Generic[K, V]):
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """Commit and leave the group. What is in hand is finished, unless there is an exception."""
-        if kind is None:
-            self._session.finish()
-        await self.close(timeout=self._cluster.config.timeout if kind is None else CLOSE_TIMEOUT)
+        """Commit and leave the group. What is in hand is finished, unless there is an exception.
+
+        Raises what has gone wrong unseen, such as a last commit that was refused, unless there is an exception.
+        """
+        if kind is not None:
+            await self.close()
+            return
+        self._session.finish()
+        await self.close(timeout=self._cluster.config.timeout)
+        self._session.tell()
 
     async def close(self, *, timeout: float = CLOSE_TIMEOUT) -> None:
         """Commit what is finished and leave the group; what is in hand is not finished."""
@@ -135,6 +145,8 @@ class Consumer(Generic[K, V]):
 
         A batch is complete when it has `max_records`, or `max_wait` seconds after its first record has come.
         """
+        if max_records < 1 or not max_wait >= 0:
+            raise ValueError(f"a batch has at least one record and waits for 0 s or longer: {max_records}, {max_wait}")
         mine = self._begin()
         while True:
             self._next(mine)

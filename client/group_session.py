@@ -51,6 +51,11 @@ class Listeners:
     on_revoke: OnPartitions | None = None
     on_lost: OnPartitions | None = None
 
+    def __post_init__(self) -> None:
+        for name, listener in (("on_assign", self.on_assign), ("on_revoke", self.on_revoke), ("on_lost", self.on_lost)):
+            if listener is not None and not callable(listener):
+                raise TypeError(f"{name} is a callable that takes a list of partitions, not {listener!r}")
+
 
 class GroupSession:
     """A consumer's time in its group."""
@@ -78,6 +83,8 @@ class GroupSession:
         self._tasks = Tasks()
         self._waiters: list[asyncio.Future[None]] = []
         self._failure: Exception | None = None
+        self._untold: Exception | None = None
+        """A failure that the program has not seen yet."""
         self._is_working = False
         """The program works on what is in hand."""
         self._calling: asyncio.Task[object] | None = None
@@ -115,12 +122,18 @@ class GroupSession:
     def check(self) -> None:
         """Raise what has gone wrong in the background."""
         if self._failure is not None:
-            failure = self._failure
+            failure, self._untold = self._failure, None
             if self.membership.state is not State.FAILED:
                 self._failure = None
             raise failure
         if not self.is_open:
             raise ClientClosed("the consumer was left, or not entered: async with client.consumer(...) as consumer")
+
+    def tell(self) -> None:
+        """After `close`: raise what has gone wrong in the background since the program last looked."""
+        untold, self._untold = self._untold, None
+        if untold is not None:
+            raise untold
 
     # What the program does
 
@@ -228,6 +241,7 @@ class GroupSession:
     def failed(self, error: Exception) -> None:
         """See `Holder`."""
         self._failure = self._failure or error
+        self._untold = self._untold or error
         self.changed()
 
     # Committing

@@ -52,6 +52,8 @@ def parse_offset(spec: OffsetSpec, *, now_ms: int) -> OffsetQuery:
         if spec.tzinfo is None:
             raise ValueError("the datetime carries no time zone; say which, for example tzinfo=datetime.UTC")
         return OffsetQuery(query=_milliseconds(spec))
+    if not isinstance(spec, str):
+        raise TypeError(f"an offset is a number, a text or a datetime, not {spec!r}")
     text = spec.strip()
     if text == "earliest":
         return EARLIEST

@@ -52,6 +52,34 @@ def test_lag_may_be_narrowed_to_topics_and_partitions(tidelog: Tidelog, scene: S
     assert [row.split("\t")[1:3] for row in told] == [["clicks", "0"], ["clicks", "1"], ["orders", "0"]]
 
 
+def test_groups_that_have_nothing_of_a_topic_are_left_out(tidelog: Tidelog, scene: Stub) -> None:
+    told = tidelog("group", "lag", "-t", "orders", server=scene.server).out.splitlines()[1:]
+    assert [row.split("\t")[0] for row in told] == ["billing", "reports"]
+
+
+@pytest.mark.parametrize(
+    ("words", "who"),
+    [
+        ("-t ordres", "no group"),
+        ("billing -t ordres", "group 'billing'"),
+        ("billing search -t orders", "group 'search'"),
+    ],
+)
+def test_a_gate_on_a_topic_that_nobody_reads_does_not_stand_open(
+    tidelog: Tidelog, scene: Stub, words: str, who: str
+) -> None:
+    done = tidelog("group", "lag", *words.split(), "--over", "1000", server=scene.server)
+    assert done.code == 1
+    assert f"{who} has committed" in done.err
+
+
+def test_the_gate_says_what_it_does_not_know(tidelog: Tidelog, scene: Stub) -> None:
+    done = tidelog("group", "lag", "reports", "--over", "7", server=scene.server)
+    assert done.code == 0
+    assert "note: reports: 1 partition never committed, lag not known" in done.err
+    assert "note" not in tidelog("group", "lag", "billing", "--over", "7", server=scene.server).err
+
+
 @pytest.mark.parametrize(
     ("words", "code"),
     [
@@ -61,7 +89,6 @@ def test_lag_may_be_narrowed_to_topics_and_partitions(tidelog: Tidelog, scene: S
         ("billing --over 5", 4),
         ("--over 2m", 0),
         ("--over 1m", 4),
-        ("--over 0 -t clicks", 0),
         ("billing --over 5 --by partition -t orders:1", 0),
         ("search --over 0", 0),
     ],

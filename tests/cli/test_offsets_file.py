@@ -20,6 +20,10 @@ def test_of_several_groups_only_ones_own_lines_count() -> None:
     assert parse_offsets(text, "nobody") == {}
 
 
+def test_the_mark_that_spreadsheets_put_in_front_is_no_part_of_a_topic() -> None:
+    assert parse_offsets("\ufefforders,0,42\r\n", "billing") == {("orders", 0): 42}
+
+
 def test_quotes_blanks_empty_lines_a_heading_and_other_line_ends_do_no_harm() -> None:
     text = 'topic,partition,offset\r\n"a.very.long.topic.name.that.is.quoted",0,1\r\n\r\norders, 1 , 2'
     assert parse_offsets(text, "g") == {("a.very.long.topic.name.that.is.quoted", 0): 1, ("orders", 1): 2}

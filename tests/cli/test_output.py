@@ -29,6 +29,16 @@ def test_off_a_terminal_rows_are_plain_columns_with_raw_numbers(capsys: pytest.C
     assert capsys.readouterr().out == "NAME\tCOUNT\na\t14012\n[red]b[/red]\t7\n"
 
 
+@pytest.mark.parametrize("output", [None, "table"])
+def test_what_a_stranger_named_neither_breaks_a_line_nor_commands_a_terminal(
+    capsys: pytest.CaptureFixture[str], output: str | None
+) -> None:
+    print_rows([("\x1b[31mred\nb\tc\u202e über \u2603", 7)], COLUMNS, output=output)
+    printed = capsys.readouterr().out
+    assert "\\x1b[31mred\\nb\\tc\\u202e über \u2603" in printed
+    assert "\x1b" not in printed
+
+
 def test_wide_shows_every_column(capsys: pytest.CaptureFixture[str]) -> None:
     print_rows(ROWS[:1], COLUMNS, output="wide")
     assert capsys.readouterr().out == "NAME\tCOUNT\tNOTE\na\t14012\t\n"

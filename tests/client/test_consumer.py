@@ -14,6 +14,7 @@ from tidelog.client import (
     ClientClosed,
     ConsumerRecord,
     PartitionNotFound,
+    Refused,
     TidelogError,
     UndecodableRecord,
 )
@@ -195,6 +196,18 @@ def test_batches_are_as_large_or_as_late_as_asked_for_and_are_committed_when_don
             assert sizes == [15, 15, 10]
             assert 1.0 <= loop.time() - began < 1.1
         assert (committed(fake, 0), committed(fake, 1)) == (20, 20)
+
+    played(scenario)
+
+
+@pytest.mark.parametrize("limits", [{"max_records": 0}, {"max_wait": -1.0}, {"max_wait": float("nan")}])
+def test_a_batch_of_nothing_is_refused_and_does_not_spin(limits: dict[str, float]) -> None:
+    async def scenario(fake: FakeCluster) -> None:
+        filled(fake)
+        async with a_client(fake) as client, client.consumer("orders", group="billing") as consumer:
+            with pytest.raises(ValueError, match="at least one record"):
+                await anext(consumer.batches(**limits))  # type: ignore[arg-type]
+            assert [len(await anext(consumer.batches(max_records=3, max_wait=0.0)))] == [3]
 
     played(scenario)
 
@@ -419,6 +432,65 @@ def test_left_or_not_entered_it_cannot_be_read() -> None:
     played(scenario)
 
 
+def test_it_is_entered_once() -> None:
+    async def scenario(fake: FakeCluster) -> None:
+        filled(fake)
+        async with a_client(fake) as client:
+            async with client.consumer("orders", group="billing") as consumer:
+                with pytest.raises(ClientClosed, match="entered once"):
+                    await consumer.__aenter__()
+                assert len(await some(consumer, 2)) == 2
+            with pytest.raises(ClientClosed, match="entered once"):
+                await consumer.__aenter__()
+
+    played(scenario)
+
+
+def test_a_last_commit_that_is_refused_is_raised_where_the_consumer_is_left() -> None:
+    async def scenario(fake: FakeCluster) -> None:
+        filled(fake)
+        async with a_client(fake) as client:
+            fake.fail(ApiKey.OFFSET_COMMIT, Fault(refuse=ErrorCode.GROUP_AUTHORIZATION_FAILED))
+            with pytest.raises(Refused, match="GROUP_AUTHORIZATION_FAILED"):
+                async with client.consumer("orders", group="billing") as consumer:
+                    await some(consumer, 3)
+            assert len(group(fake).left) == 1
+
+    played(scenario)
+
+
+def test_a_listener_that_fails_on_leaving_is_raised_unless_something_else_is() -> None:
+    def refuse(_: object) -> None:
+        raise KeyError("mine")
+
+    async def scenario(fake: FakeCluster) -> None:
+        filled(fake)
+        async with a_client(fake) as client:
+            with pytest.raises(KeyError, match="mine"):
+                async with client.consumer("orders", group="billing", on_revoke=refuse) as consumer:
+                    await some(consumer, 3)
+            with pytest.raises(ZeroDivisionError):
+                async with client.consumer("orders", group="billing", on_revoke=refuse) as consumer:
+                    raise ZeroDivisionError
+            assert committed(fake) == 3
+
+    played(scenario)
+
+
+def test_what_was_raised_by_the_loop_is_not_raised_again_on_leaving() -> None:
+    def refuse(_: object) -> None:
+        raise KeyError("mine")
+
+    async def scenario(fake: FakeCluster) -> None:
+        filled(fake)
+        async with a_client(fake) as client, client.consumer("orders", group="billing", on_assign=refuse) as consumer:
+            with pytest.raises(KeyError):
+                await some(consumer, 3)
+            assert len(await some(consumer, 3)) == 3
+
+    played(scenario)
+
+
 def test_cancelled_in_its_body_it_commits_what_was_finished_and_leaves() -> None:
     async def scenario(fake: FakeCluster) -> None:
         filled(fake)
@@ -486,12 +558,21 @@ def test_leaving_the_client_ends_its_consumers() -> None:
         ({"on_out_of_range": "never"}, "start, raise"),
         ({"start": "yesterday"}, "not an offset"),
         ({"rebalance_timeout": 0}, "rebalance_timeout"),
+        ({"rebalance_timeout": 1e9}, "rebalance_timeout"),
+        ({"commit_interval": float("nan")}, "commit_interval"),
+        ({"commit_interval": "1s"}, "commit_interval is a number"),
+        ({"group": 3}, "name of its group"),
+        ({"group": "g" * 40_000}, "at most 32767 bytes"),
+        ({"instance_id": ""}, "instance_id"),
+        ({"on_decode_error": None}, "skip"),
+        ({"on_revoke": "later"}, "on_revoke is a callable"),
+        ({"start": None}, "an offset is"),
     ],
 )
 def test_what_makes_no_sense_is_refused_at_once(arguments: dict[str, object], message: str) -> None:
     async def scenario(fake: FakeCluster) -> None:
         async with a_client(fake) as client:
-            with pytest.raises(ValueError, match=message):
+            with pytest.raises((ValueError, TypeError), match=message):
                 client.consumer(**({"topics": "orders", "group": "billing"} | arguments))  # type: ignore[call-overload]
 
     played(scenario)

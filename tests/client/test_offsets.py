@@ -50,6 +50,12 @@ def test_a_datetime_without_a_time_zone_is_refused_because_nobody_knows_whose_it
         parse_offset(datetime(2024, 1, 1), now_ms=NOW_MS)  # noqa: DTZ001
 
 
+@pytest.mark.parametrize("spec", [None, 1.5, b"latest"])
+def test_another_type_is_no_offset(spec: object) -> None:
+    with pytest.raises(TypeError, match="an offset is a number, a text or a datetime"):
+        parse_offset(spec, now_ms=NOW_MS)  # type: ignore[arg-type]
+
+
 def test_a_bool_is_no_offset() -> None:
     with pytest.raises(TypeError):
         parse_offset(True, now_ms=NOW_MS)
