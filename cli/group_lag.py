@@ -241,7 +241,7 @@ def lag(
 
     The lag are the records between what was committed and the end of the log; of all groups, unless some are named.
     With --over it is a gate for scripts: it ends with 4 when one is further behind than so many records, or when its
-    first unread record is older than so long.
+    first unread record is older than so long; a record's time is that of the first one of its batch.
     """
     if looks_max is not None and not watch:
         raise click.UsageError("-n counts the looks of -w")

@@ -24,7 +24,7 @@ from typing import Generic, Self, TypeVar
 
 from .cluster import Cluster
 from .deserializers import Deserializers
-from .errors import ClientClosed, PartitionNotFound, UndecodableRecord
+from .errors import ClientClosed, PartitionNotFound, PartitionsLost, UndecodableRecord
 from .group_session import CLOSE_TIMEOUT, GroupSession
 from .holdings import Holding
 from .lookup import list_offsets, resolve
@@ -162,10 +162,13 @@ class Consumer(Generic[K, V]):
         Raises PartitionsLost if some of it was given to others before. Called by `on_revoke`, which may run while a
         record of another partition is in hand, it leaves what is in hand alone.
         """
+        lost: list[TopicPartition] = []
         if not self._session.is_called:
             self._session.check()
-            self._session.finish()
+            lost = self._session.finish()
         await self._session.commit()
+        if lost:
+            raise PartitionsLost(lost)
 
     async def commit_batch(self, batch: Batch[K, V]) -> None:
         """See `Batch.commit`."""

@@ -87,6 +87,8 @@ class GroupSession:
         """A failure that the program has not seen yet."""
         self._is_working = False
         """The program works on what is in hand."""
+        self._lost_in_hand: list[TopicPartition] = []
+        """Partitions that are gone while something of them is in hand that was not committed."""
         self._calling: asyncio.Task[object] | None = None
         """The task that calls a listener."""
         self._uncertain_since: float | None = None
@@ -141,12 +143,14 @@ class GroupSession:
         """The program works on what is in hand from here on."""
         self._is_working = True
 
-    def finish(self) -> None:
-        """The program is done with what is in hand."""
+    def finish(self) -> list[TopicPartition]:
+        """The program is done with what is in hand; returns the partitions that it cannot be committed in any more."""
+        lost, self._lost_in_hand = self._lost_in_hand, []
         self._is_working = False
         self.holdings.finish()
         if self._waiters:
             self.changed()
+        return lost
 
     def take(self) -> Record | None:
         """The next record, which is in hand now; None if it takes a `load` first."""
@@ -230,7 +234,7 @@ class GroupSession:
         """See `Holder`."""
         lost = sorted(self.holdings.by_name)
         for holding in list(self.holdings.by_name.values()):
-            self.holdings.remove(holding)
+            self._remove(holding)
         self.changed()
         return lost
 
@@ -284,7 +288,12 @@ class GroupSession:
         await self._tell(self._listeners.on_revoke, [holding.name for holding in holdings])
         for holding in holdings:
             if holding.is_held:
-                self.holdings.remove(holding)
+                self._remove(holding)
+
+    def _remove(self, holding: Holding) -> None:
+        if self.holdings.in_hand.get(holding, -1) >= max(holding.committed, 0):
+            self._lost_in_hand.append(holding.name)
+        self.holdings.remove(holding)
 
     async def _tell(self, listener: OnPartitions | None, names: list[TopicPartition]) -> None:
         if listener is None or not names:

@@ -219,6 +219,27 @@ def test_a_commit_of_what_was_lost_says_so() -> None:
     played(scenario)
 
 
+def test_a_commit_says_if_what_is_in_hand_went_to_others_and_only_then() -> None:
+    async def scenario(fake: FakeCluster) -> None:
+        filled(fake)
+        async with a_client(fake) as client, client.consumer("orders", group="billing", commit="manual") as consumer:
+            told: list[int] = []
+            async for record in consumer:
+                if len(told) < 2:
+                    group(fake).expire(consumer.member_id)
+                    await asyncio.sleep(10.0)
+                    with pytest.raises(PartitionsLost, match=r"orders\[0\]"):
+                        await consumer.commit()
+                told.append(record.offset)
+                await consumer.commit()
+                if len(told) == 4:
+                    break
+            assert told == [0, 0, 0, 1]
+            assert committed(fake) == 2
+
+    played(scenario)
+
+
 def test_a_stale_epoch_is_renewed_and_the_commit_goes_on() -> None:
     async def scenario(fake: FakeCluster) -> None:
         filled(fake)
