@@ -32,6 +32,7 @@ from .classic_state import (
     EMPTY,
     ID_PREFIX_LENGTH_MAX,
     JOIN,
+    JOIN_PAUSE_MS,
     NEW_MEMBER_JOIN_TIMEOUT_MS,
     PENDING,
     PREPARING,
@@ -357,7 +358,7 @@ class ClassicGroup:
         if self.members.joined:
             self._complete_join(step)
         else:
-            self._set_join_deadline(self.members.rebalance_timeout_ms, step)
+            self._set_join_deadline(max(self.members.rebalance_timeout_ms, JOIN_PAUSE_MS), step)
         return step.decision()
 
     # -- SyncGroup [G-6] --

@@ -13,6 +13,8 @@ PENDING_MAX = 10_000
 """Ids that were given out and not used yet. Beyond, the oldest is forgotten; who comes with it begins anew."""
 PENDING_SWEEP_MS = 100
 """Ids that were not used are forgotten in steps no finer than this."""
+JOIN_PAUSE_MS = 1000
+"""For how long at least a join in which nobody has joined is not looked at again: static members may name no time."""
 ID_PREFIX_LENGTH_MAX = 255
 """How much of the client's id stands in a member's id, which has to fit into a string of the old wire formats."""
 MEMBER_BYTES_MAX = 8 << 20

@@ -399,6 +399,22 @@ def test_a_join_in_which_nobody_joins_goes_on_while_static_members_keep_their_pl
     assert world.join(member_id, instance="i").join.generation_id == 3
 
 
+def test_a_join_of_static_members_that_name_no_time_is_looked_at_once_a_second() -> None:
+    """[G-4] Kafka's timer would be due again at once."""
+    world = World()
+    one = world.join(instance="i", session_ms=1_000_000)
+    world.advance(0)
+    member_id = one.join.member_id
+    world.sync(member_id, instance="i")
+    two = world.enter(world.join(session_ms=1_000_000).join.member_id)
+    world.join(member_id, instance="i", session_ms=1_000_000, rebalance_ms=0)
+    world.sync(member_id, instance="i")
+    world.leave(two.join.member_id)
+    world.advance(60_000)
+    assert (world.state, world.group.generation, len(world.group.members)) == ("PreparingRebalance", 2, 1)
+    assert world.join(member_id, instance="i", rebalance_ms=0).join.generation_id == 3
+
+
 def test_a_join_in_which_everybody_is_gone_leaves_an_empty_group() -> None:
     """[G-4]"""
     world = World()
