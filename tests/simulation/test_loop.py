@@ -109,6 +109,18 @@ def test_a_program_that_spins_is_a_livelock() -> None:
         simulate(program, seed=1)
 
 
+def test_a_timer_that_sets_itself_for_the_same_moment_is_no_world() -> None:
+    async def program(loop: SimLoop) -> None:
+        def again() -> None:
+            loop.call_at(loop.time(), again)
+
+        again()
+        await asyncio.sleep(1)
+
+    with pytest.raises(Livelock):
+        simulate(program, seed=1)
+
+
 def test_timeouts_groups_and_cancellation_work_as_ever() -> None:
     async def program(loop: SimLoop) -> list[str]:
         events: list[str] = []

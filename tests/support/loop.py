@@ -183,17 +183,18 @@ class SimLoop(asyncio.SelectorEventLoop):
     def turn(self) -> None:
         """What the selector does instead of sleeping: move the clock, queue what is due in a seeded order."""
         scheduled: list[asyncio.TimerHandle] = self._scheduled  # type: ignore[attr-defined]
-        if self._ready or self._stopping:  # type: ignore[attr-defined]
-            self._turns += 1
-            if self._turns > TURNS_PER_INSTANT_MAX:
+        self._turns += 1
+        if not self._ready and not self._stopping:  # type: ignore[attr-defined]
+            if not scheduled:
+                raise Deadlock("every task waits and nothing is scheduled:\n" + "\n".join(self.stacks()))
+            if scheduled[0].when() > self._now:
                 self._turns = 0
-                raise Livelock(f"time stands still at {self._now}; queued: {list(self._ready)[:5]}")  # type: ignore[attr-defined]
-        elif not scheduled:
-            raise Deadlock("every task waits and nothing is scheduled:\n" + "\n".join(self.stacks()))
-        elif scheduled[0].when() > self._now:
+                late = self.random.random() < LATE_RATE
+                self._now = scheduled[0].when() + (self.random.random() * LATE_S_MAX if late else 0.0)
+        if self._turns > TURNS_PER_INSTANT_MAX:
             self._turns = 0
-            late = self.random.random() < LATE_RATE
-            self._now = scheduled[0].when() + (self.random.random() * LATE_S_MAX if late else 0.0)
+            queued = [*list(self._ready)[:5], *scheduled[:5]]  # type: ignore[attr-defined]
+            raise Livelock(f"time stands still at {self._now}; queued: {queued}")
         due = []
         while scheduled and scheduled[0].when() <= self._now:
             handle = heapq.heappop(scheduled)
