@@ -22,6 +22,7 @@ from .group_overrides import OF_ONE_GROUP
 from .kafka_settings import BROKER_NOT_BUILT
 
 NOTHING: Mapping[str, str] = MappingProxyType({})
+FIXED = "Fixed, for the topic is the broker's own."
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,9 +77,9 @@ def topic_entries(layers: Layers, configs: Mapping[str, str], fixed: Mapping[str
             name=one.name,
             read_only=False,
             value_type=one.value_type,
-            text=one.text,
+            text=f"{FIXED} {one.text}" if one.name in fixed else one.text,
             synonyms=(
-                *_own(one, configs, ConfigSource.DYNAMIC_TOPIC_CONFIG),
+                *_own(one, {**configs, **fixed}, ConfigSource.DYNAMIC_TOPIC_CONFIG),
                 *_places(one, one.broker_name, layers, getattr(static, attribute)),
             ),
         )
@@ -154,7 +155,7 @@ def _fixed(entry: ConfigEntry, value: str) -> ConfigEntry:
     own = Synonym(entry.name, value, ConfigSource.DYNAMIC_TOPIC_CONFIG)
     default = replace(entry.synonyms[-1], source=ConfigSource.DEFAULT_CONFIG)
     mechanism = TOPIC_NOT_BUILT[entry.name].text
-    text = f"Fixed, for the topic is the broker's own. {mechanism.capitalize()} is not built yet: nothing is removed."
+    text = f"{FIXED} {mechanism.capitalize()} is not built yet: nothing is removed."
     return replace(entry, synonyms=(own, default), text=text)
 
 

@@ -257,11 +257,16 @@ class DynamicConfigs:
             entries = self.topic_entries(topic.configs, name=topic.name)
             return {entry.name: entry.value for entry in entries}.get(change.name, "")
 
-        new = _altered(topic.configs, alteration, list_of)
-        for name, value in fixed_settings(topic.name).items():
-            if new.pop(name, value) != value:
-                raise _bad_config(f"{name} is {value} for good: Topic '{topic.name}' is internal")
+        fixed = fixed_settings(topic.name)
+        old = {name: value for name, value in topic.configs.items() if name not in fixed}
+        new = _altered(old, alteration, list_of)
         try:
+            for name, value in fixed.items():
+                given = new.pop(name, value)
+                if name in TOPIC_ATTRIBUTES:
+                    given = TOPIC_SETTINGS[TOPIC_ATTRIBUTES[name]].show(given)
+                if given != value:
+                    raise _bad_config(f"{name} is {value} for good: Topic '{topic.name}' is internal")
             return spelled(new)
         except ConfigError as error:
             raise _bad_config(str(error)) from None

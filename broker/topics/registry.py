@@ -26,7 +26,7 @@ from ..metadata.store import MetadataStore
 from ..metrics import Metrics
 from .delayed_fetch import DelayedFetches
 from .flusher import Flusher
-from .internal_topics import INTERNAL_TOPICS, METADATA_TOPIC_ID
+from .internal_topics import INTERNAL_TOPICS, METADATA_TOPIC_ID, effective_settings
 from .partition import Partition
 
 logger = logging.getLogger(__name__)
@@ -257,13 +257,16 @@ class Topics:
         if defaults != self._defaults:
             self._defaults = defaults
             for topic in self:
-                topic.reconfigure(defaults.with_overrides(topic.configs))
+                topic.reconfigure(self._config_of(topic.name, topic.configs))
 
     def configure(self, topic: Topic, configs: Mapping[str, str]) -> None:
         """These are the topic's own settings from here on; they are durable. Raises ConfigError."""
-        config = self._defaults.with_overrides(configs)
+        config = self._config_of(topic.name, configs)
         topic.configs = configs
         topic.reconfigure(config)
+
+    def _config_of(self, name: str, configs: Mapping[str, str]) -> LogConfig:
+        return self._defaults.with_overrides(effective_settings(name, configs))
 
     # Creation and deletion
 
@@ -364,7 +367,7 @@ class Topics:
         if len(topic.partitions) < partitions:
             asyncio.get_running_loop().call_soon(self._create_next, topic, partitions)
             return
-        topic.reconfigure(self._defaults.with_overrides(topic.configs))  # they may have changed while it was made
+        topic.reconfigure(self._config_of(topic.name, topic.configs))  # they may have changed while it was made
         self._add(topic)
         logger.info("topic created topic=%s id=%s partitions=%d", topic.name, topic.topic_id, partitions)
         self.tell(topic, What.CREATED)
@@ -450,7 +453,7 @@ class Topics:
         )
 
     def _topic(self, fact: TopicCreated) -> Topic:
-        return Topic(fact, self._defaults.with_overrides(fact.configs))
+        return Topic(fact, self._config_of(fact.name, fact.configs))
 
     def _add(self, topic: Topic) -> None:
         self._by_name[topic.name] = topic

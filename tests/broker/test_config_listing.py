@@ -127,6 +127,12 @@ def test_what_the_broker_has_fixed_for_a_topic_of_its_own_is_listed_as_its_own()
     assert entry.text == "Fixed, for the topic is the broker's own. Compaction is not built yet: nothing is removed."
 
 
+def test_what_is_fixed_holds_over_what_the_topic_says() -> None:
+    entry = by_name(topic_entries(layers(), {"write.caching": "true"}, {"write.caching": "false"}))["write.caching"]
+    assert entry.synonyms == (Synonym("write.caching", "false", TOPIC), Synonym("write.caching", "false", DEFAULT))
+    assert entry.text.startswith("Fixed, for the topic is the broker's own. With `true`,")
+
+
 def test_nothing_is_listed_of_which_no_value_would_be_true() -> None:
     assert "tidelog.message.ttl.ms" not in by_name(topic_entries(layers(), {}))
     entries = by_name(broker_entries(layers()))

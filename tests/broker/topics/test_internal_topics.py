@@ -10,6 +10,7 @@ from support.bench import Bench, on_the_bench
 from support.builders import a_batch
 from support.configs import (
     APPEND,
+    BROKER,
     DELETE,
     TOPIC,
     a_change,
@@ -28,6 +29,7 @@ from tidelog.broker.topics.internal_topics import (
     METADATA_TOPIC,
     OFFSETS_TOPIC,
     TRANSACTIONS_TOPIC,
+    effective_settings,
     fixed_settings,
 )
 from tidelog.broker.topics.registry import Topic
@@ -40,8 +42,10 @@ from tidelog.protocol.messages.create_partitions import (
 from tidelog.protocol.messages.create_topics import CreatableTopic, CreateTopicsRequest, CreateTopicsResponse
 from tidelog.protocol.messages.delete_topics import DeleteTopicsRequest, DeleteTopicsResponse, DeleteTopicState
 from tidelog.protocol.messages.metadata import MetadataRequest, MetadataRequestTopic, MetadataResponse
+from tidelog.storage.config import INT_MAX
 from tidelog.storage.errors import StorageError
 
+RELIABLE = {"write.caching": "false", "max.message.bytes": str(INT_MAX)}
 SEGMENT = {"segment.bytes": "104857600", "compression.type": "producer"}
 INVALID_TOPIC = ErrorCode.INVALID_TOPIC_EXCEPTION
 
@@ -91,8 +95,31 @@ async def house(tmp_path: Path) -> AsyncIterator[House]:
 
 def test_every_fixed_setting_is_of_an_internal_topic() -> None:
     assert FIXED_SETTINGS.keys() <= INTERNAL_TOPICS
-    assert fixed_settings(OFFSETS_TOPIC) == {"cleanup.policy": "compact"}
+    assert fixed_settings(OFFSETS_TOPIC) == {"cleanup.policy": "compact", **RELIABLE}
     assert fixed_settings("orders") == {}
+
+
+def test_what_facts_say_holds_where_nothing_is_fixed() -> None:
+    said = {"segment.bytes": "2048", "max.message.bytes": "1", "write.caching": "true"}
+    assert effective_settings("orders", said) == said
+    assert effective_settings(OFFSETS_TOPIC, said) == {"segment.bytes": "2048", **RELIABLE}
+
+
+@on_the_bench
+async def test_its_records_are_durable_and_fit_whatever_the_broker_has_for_other_topics(bench: Bench) -> None:
+    house = await bench.serve("write.caching=true", "message.max.bytes=1")
+    said = {"write.caching": "true", "max.message.bytes": "1"}
+    topic = await make(house, configs=said)
+    assert (topic.config.write_caching, topic.config.max_message_bytes) == (False, INT_MAX)
+    await set_configs(house, BROKER, "", {"message.max.bytes": "2"})
+    assert (topic.config.write_caching, topic.config.max_message_bytes) == (False, INT_MAX)
+    await set_configs(house, TOPIC, OFFSETS_TOPIC, {"segment.bytes": "1048576"})
+    assert (topic.config.write_caching, topic.config.max_message_bytes) == (False, INT_MAX)
+    await house.server.stop()
+    again = (await bench.serve("write.caching=true")).server.topics.by_name(OFFSETS_TOPIC)
+    assert again is not None
+    assert (again.config.write_caching, again.config.max_message_bytes) == (False, INT_MAX)
+    assert again.config.segment_bytes == 1048576
 
 
 @on_the_bench
@@ -193,7 +220,8 @@ async def test_tools_hear_what_it_is_for(house: House) -> None:
         ("delete", ConfigSource.DEFAULT_CONFIG),
     ]
     assert "Compaction is not built yet: nothing is removed" in (policy.documentation or "")
-    assert {name: listed[name].value for name in SEGMENT} == SEGMENT
+    assert {name: listed[name].value for name in (*SEGMENT, *RELIABLE)} == SEGMENT | RELIABLE
+    assert listed["write.caching"].config_source == ConfigSource.DYNAMIC_TOPIC_CONFIG
     await house.create("orders", segment_bytes="104857600", compression_type="producer")
     assert (await settings(house, TOPIC, "orders"))["cleanup.policy"].value == "delete"
 
@@ -204,6 +232,18 @@ async def test_what_it_is_for_cannot_be_changed(house: House) -> None:
         assert await altered(house, changes(TOPIC, OFFSETS_TOPIC, change)) == [(ErrorCode.INVALID_CONFIG, words)]
     [outcome] = await replaced(house, replacement(TOPIC, OFFSETS_TOPIC, [("cleanup.policy", "delete")]))
     assert outcome == (ErrorCode.INVALID_CONFIG, words)
+
+
+@pytest.mark.parametrize(("name", "value"), [("write.caching", "true"), ("max.message.bytes", "1")])
+async def test_what_commits_rely_on_cannot_be_changed(house: House, name: str, value: str) -> None:
+    words = f"{name} is {RELIABLE[name]} for good: Topic '{OFFSETS_TOPIC}' is internal"
+    assert await altered(house, changes(TOPIC, OFFSETS_TOPIC, a_change(name, value))) == [
+        (ErrorCode.INVALID_CONFIG, words)
+    ]
+    [outcome] = await replaced(house, replacement(TOPIC, OFFSETS_TOPIC, [(name, value)]))
+    assert outcome == (ErrorCode.INVALID_CONFIG, words)
+    same = a_change(name, RELIABLE[name].upper())
+    assert await altered(house, changes(TOPIC, OFFSETS_TOPIC, same)) == [(ErrorCode.NONE, None)]
 
 
 async def test_other_settings_of_it_can_be_changed_as_in_kafka(house: House) -> None:
