@@ -112,8 +112,8 @@ GROUP_TOPICS: tuple[OfGroupTopic, ...] = (
         name="tidelog_group_lag_seconds",
         kind=GAUGE,
         labels=("group", "topic"),
-        text="Age of the oldest record of the topic that the group has not consumed, by the record's own time; 0 when "
-        "all are consumed.",
+        text="Age of the oldest record of the topic that the group has not consumed, by the time of "
+        "the first record of its batch; 0 when all are consumed.",
         read=lambda topic: topic.lag_ms / 1000 if topic.lag_ms >= 0 else None,
     ),
     Family(

@@ -41,7 +41,7 @@ class ClassicFacts:
         self.is_written = False
         """Whether any record speaks of the group."""
         self.state_since_ms = -1
-        """What the last record says, on the wall clock; -1 if it does not say."""
+        """What the last record says, on the wall clock, or the group before; -1 if neither does."""
         self.assigned_bytes = 0
         """Of the parts that members were given."""
         self.remembered: ClassicGroupValue | None = None
@@ -54,6 +54,10 @@ class ClassicFacts:
         """Go to the next state."""
         assert state in TRANSITIONS[self.state], f"{self.state.value} is not followed by {state.value}"
         self.state = state
+
+    def empty_since(self, wall_ms: int | None) -> None:
+        """It takes the place of a group of the other protocol that has been empty since then; None: nobody knows."""
+        self.state_since_ms = -1 if wall_ms is None else wall_ms
 
     # -- who may do what --
 

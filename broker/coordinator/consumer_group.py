@@ -107,7 +107,9 @@ class ConsumerGroup:
         self._become_classic = become_classic
         self._moved: set[str] | None = set()
         """Topics that may have changed since they were last looked at; None: any may have."""
-        self._now_ms = 0
+        self.empty_since_ms: int | None = None
+        """Soft, on the wall clock: since when there are no members, or since the start; None while there are."""
+        self._asked = Instant(0, 0)
         """When the group was last asked anything: so that `apply`, which is told no time, can tell how long it took."""
         self._begun: tuple[ConsumerGroupEpoch, Reason] | None = None
         """The epoch that was decided last, and why."""
@@ -160,7 +162,7 @@ class ConsumerGroup:
         self, request: ConsumerGroupHeartbeatRequest, caller: Caller, waiter: Waiter, at: Instant
     ) -> GroupDecision:
         """A member joins, stays or leaves. The request is one that `consumer_requests.check_heartbeat` lets pass."""
-        self._now_ms = at.now_ms
+        self._asked = at
         member = self.roster.members.get(request.member_id)
         if member is not None and self._nothing_new(member, request, caller):
             settings, group_id = self.settings, self.group_id
@@ -218,7 +220,7 @@ class ConsumerGroup:
 
         `before`: the member as it was, or that whose place it takes; None if it is a new one.
         """
-        self._now_ms = at.now_ms
+        self._asked = at
         roster, group_id = self.roster, self.group_id
         subscription = subscription_of(value)
         draft = Draft(roster, self.topics)
@@ -356,7 +358,7 @@ class ConsumerGroup:
         """What comes of topics that have changed, where the asking member cannot be told more than to join anew."""
         if self._moved is not None and not self._moved:
             return ()
-        self._now_ms = at.now_ms
+        self._asked = at
         draft = Draft(self.roster, self.topics)
         self._bump_if_need_be(draft, self._refreshed(draft, at))
         if not draft.records:
@@ -396,7 +398,7 @@ class ConsumerGroup:
         self, members: Collection[Member], reason: Reason, at: Instant, replies: Sequence[Reply] = ()
     ) -> GroupDecision:
         """They are members no more; if only members of the classic protocol are left, it becomes their group [C-8]."""
-        self._now_ms = at.now_ms
+        self._asked = at
         for member in members:
             facts = (shown(self.group_id), shown(member.member_id), reason.value)
             logger.info("member removed group=%s member=%s reason=%s", *facts)
@@ -486,7 +488,10 @@ class ConsumerGroup:
     def apply(self, record: Record) -> None:
         """Heed a record of this group."""
         roster = self.roster
+        was_empty = self.is_empty
         roster.apply(record)
+        if self.is_empty != was_empty:
+            self.empty_since_ms = self._asked.wall_ms if self.is_empty else None
         if self._awaited is not None and self._awaited[0] is record:
             roster.members[self._awaited[1]].sync_due_ms = self._awaited[2]
         if isinstance(record, ConsumerGroupEpoch):
@@ -495,17 +500,18 @@ class ConsumerGroup:
                 self.rebalances.begin(self._begun[1])
                 self._begun = None
                 if self._rebalance_began_ms is None:
-                    self._rebalance_began_ms = self._now_ms
+                    self._rebalance_began_ms = self._asked.now_ms
         elif not roster.members:
             self._rebalance_began_ms = None  # nobody is left for whom it could end
         elif self._rebalance_began_ms is not None and not roster.moving and roster.epoch == roster.target_epoch:
-            self.rebalances.complete(self._now_ms - self._rebalance_began_ms)
+            self.rebalances.complete(self._asked.now_ms - self._rebalance_began_ms)
             self._rebalance_began_ms = None
 
     def loaded(self, at: Instant) -> GroupDecision:
         """All records of before the start were applied: sessions begin anew, and so does the time to give up."""
-        self._now_ms = at.now_ms
+        self._asked = at
         self._moved, self._begun, self._rebalance_began_ms = None, None, None
+        self.empty_since_ms = at.wall_ms if self.is_empty else None  # no record says it, so rather too late
         timers = [
             Timer(
                 TimerKey(self.group_id, SESSION, member.member_id),

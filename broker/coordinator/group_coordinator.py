@@ -30,7 +30,7 @@ from .decision import Caller, Decision, Instant, Reply, Timer, TimerKey, Waiter
 from .group_conversion import Downgrade, check_upgrade, upgrade
 from .group_memory import GROUP_BYTES, GroupMemory, text_bytes
 from .group_record_bytes import decode, encode
-from .group_records import ClassicGroupMetadata, ConsumerGroupEpoch, OffsetCommitted, Record
+from .group_records import ClassicGroupMetadata, CommittedOffset, ConsumerGroupEpoch, OffsetCommitted, Record
 from .group_settings import GroupSettings
 from .offset_requests import OffsetRequests
 from .offsets import Offsets
@@ -46,6 +46,8 @@ GROUPS_MAX = 100_000
 """Of a shard. Beyond, nobody can begin a new one: a stranger could begin any number of them."""
 RECORDS_MAX = 1000
 """Of one batch, where it does not matter whether all records are written at once."""
+LOOKED_AT_MAX = 4000
+"""Groups and offsets of theirs, of one look for old ones that nothing else comes between: a millisecond or so."""
 EXPIRY = TimerKey("", "expiry")
 """The timer by which old offsets are looked for."""
 
@@ -93,6 +95,7 @@ class GroupCoordinator:
             if not group.is_empty:
                 return classic_translation.join(group, request, caller, waiter, at=at)
             successor = self._new_classic(request.group_id)
+            successor.facts.empty_since(group.empty_since_ms)
             decision = successor.join(request, caller, waiter, at)
             assert not decision.records, "who joins an empty group waits"
             self._successor = successor
@@ -269,7 +272,17 @@ class GroupCoordinator:
             if isinstance(group, ConsumerGroup):
                 group.topics_changed((name,))
         if is_deleted:
-            yield from _in_batches(self.offsets.topic_deleted(name))
+            yield from self._forget_offsets(self.offsets.topic_deleted(name))
+
+    def _forget_offsets(self, records: Sequence[OffsetCommitted]) -> Iterator[GroupDecision]:
+        """In batches, between which others come: what they commit anew meanwhile stays."""
+        meant = [(record, self._offset_of(record)) for record in records]
+        for first in range(0, len(meant), RECORDS_MAX):
+            batch = meant[first : first + RECORDS_MAX]
+            yield Decision([record for record, offset in batch if self._offset_of(record) is offset])
+
+    def _offset_of(self, record: OffsetCommitted) -> CommittedOffset | None:
+        return self.offsets.get(record.group_id, record.topic, record.partition)
 
     def timer_due(self, key: TimerKey, at: Instant) -> Iterator[GroupDecision]:
         """A timer comes."""
@@ -285,13 +298,24 @@ class GroupCoordinator:
         Between two decisions anything may happen, so each is about groups as they are when it is taken.
         """
         records: list[Record] = []
-        for number, group_id in enumerate(list(self.groups)):
+        looked_at = broken = 0
+        for group_id in list(self.groups):
             group = self.groups.get(group_id)
-            if group is not None:
+            if group is None:
+                continue
+            looked_at += 1 + self.offsets.count(group_id)
+            try:
                 records += self._expired(group, at)
-            if len(records) >= RECORDS_MAX or number % RECORDS_MAX == RECORDS_MAX - 1:
+            except Exception:  # one group must not end the look at all others for good
+                broken += 1
+                if broken == 1:
+                    logger.exception("old offsets not looked for group=%s", shown(group_id))
+            if len(records) >= RECORDS_MAX or looked_at >= LOOKED_AT_MAX:
                 yield Decision(records)
-                records = []
+                records, looked_at = [], 0
+                self._successor = None  # of a conversion that was decided meanwhile, and could not be written
+        if broken > 1:
+            logger.error("old offsets not looked for groups=%d", broken)
         yield Decision(records, timers=(self._next_expiry(at),))
 
     def _expired(self, group: Group, at: Instant) -> Sequence[Record]:

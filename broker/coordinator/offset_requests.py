@@ -88,16 +88,13 @@ class OffsetRequests:
     def expired(self, group_id: str, wall_ms: int) -> Sequence[OffsetCommitted]:
         """What to write for offsets of a group that nobody cares about any more [G-12]."""
         group = self._groups.get(group_id)
-        empty_since_ms = None
-        if isinstance(group, ClassicGroup):
-            if group.state not in {EMPTY, STABLE} or not _says_what_it_reads(group):
-                return ()
-            empty_since_ms = group.empty_since_ms
+        if isinstance(group, ClassicGroup) and (group.state not in {EMPTY, STABLE} or not _says_what_it_reads(group)):
+            return ()
         return self._offsets.expired(
             group_id,
             wall_ms=wall_ms,
             retention_ms=self._settings.offsets_retention_ms,
-            empty_since_ms=empty_since_ms,
+            empty_since_ms=None if group is None else group.empty_since_ms,
             is_subscribed=_reads_nothing if group is None else group.subscribed_to,
         )
 

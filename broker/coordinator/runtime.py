@@ -17,6 +17,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import logging
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Generic, TypeVar
@@ -61,6 +62,8 @@ ReadyWaiter = Callable[[RequestRefused | None], None]
 
 READ_SIZE = 128 << 10
 """How much of a log is read in one turn of the loop."""
+SMALL_SIZE = 16 << 10
+"""So little that the next log may be begun in the same turn."""
 LATE_MS = 1000
 """A timer that comes later than this was held up by us, and so were the heartbeats that it asks for: those go first."""
 TIMERS_MIN = 1000
@@ -97,7 +100,11 @@ class _Waiting(Generic[R]):
 
     def refuse(self, error: RequestRefused) -> None:
         """There is none."""
-        self(self._refused(error))
+        self(self.refusal(error))
+
+    def refusal(self, error: RequestRefused) -> R:
+        """The answer that says so."""
+        return self._refused(error)
 
 
 class _Batch:
@@ -188,8 +195,6 @@ class CoordinatorRuntime:
                 configs={
                     "segment.bytes": str(settings.offsets_topic_segment_bytes),
                     "compression.type": "producer",
-                    "max.message.bytes": str(settings.offsets_topic_segment_bytes),
-                    "write.caching": "false",  # a commit that was answered is durable, whatever topics are content with
                 },
                 waiter=self._topic_created,
             )
@@ -225,30 +230,36 @@ class CoordinatorRuntime:
             if change.what is What.CREATED and topic is not None:
                 self._take_up(topic)
             return
+        is_deleted = change.what is What.DELETED
         for shard in self._shards:
             if shard.refusal is None:
-                self._perform_each(
-                    shard, shard.machine.topic_changed(change.name, is_deleted=change.what is What.DELETED)
-                )
+                self._go_on(shard, shard.machine.topic_changed(change.name, is_deleted=is_deleted))
 
     def _take_up(self, topic: Topic) -> None:
         # Not before: a broker without groups need not wait at its start for all the messages of their APIs.
         from .group_coordinator import GroupCoordinator
 
-        for partition in topic.partitions:
-            machine = GroupCoordinator(
-                self.settings,
-                self._view,
-                new_member_id=self._new_member_id,
-                counters=self._counters,
-                memory=self._memory,
+        # All of them before anything else: how many there are says where each group is.
+        self._shards = [
+            _Shard(
+                partition,
+                GroupCoordinator(
+                    self.settings,
+                    self._view,
+                    new_member_id=self._new_member_id,
+                    counters=self._counters,
+                    memory=self._memory,
+                ),
             )
-            shard = _Shard(partition, machine)
-            self._shards.append(shard)
-            if partition.log_start_offset == partition.high_watermark:
+            for partition in topic.partitions
+        ]
+        unread: deque[_Shard] = deque()
+        for shard in self._shards:
+            if shard.partition.log_start_offset == shard.partition.high_watermark:
                 self._loaded(shard)  # who has just had the topic made need not come again
             else:
-                self._load_next(shard, partition.log_start_offset, self._environment.monotonic())
+                unread.append(shard)
+        self._load_each(unread)
         self._tell(None)
 
     def _new_member_id(self) -> str:
@@ -257,32 +268,57 @@ class CoordinatorRuntime:
 
     # Reading at a start
 
-    def _load_next(self, shard: _Shard, offset: int, began: float) -> None:
+    def _load_each(self, unread: deque[_Shard]) -> None:
+        """One after the other, so that all of them together take no more of a turn of the loop than one."""
+        while unread:
+            shard = unread.popleft()
+            if not self._load_next(
+                shard, unread, shard.partition.log_start_offset, began=self._environment.monotonic()
+            ):
+                return
+
+    def _load_next(self, shard: _Shard, unread: deque[_Shard], offset: int, *, began: float) -> bool:
+        """Read a slice; whether the next shard can follow in this turn. Else it follows by itself."""
         partition, end = shard.partition, shard.partition.high_watermark
         if self._is_stopped:
-            return
+            return False
+        later = asyncio.get_running_loop().call_soon
         try:
             fetched = partition.read(offset, size_max=READ_SIZE, at_least_one=True)
             for record in _records_of(fetched.records, offset, shard.machine.decode):
                 shard.machine.apply(record)
-        except (StorageError, ProtocolError, UnreadableRecord) as error:
-            # To leave it out would be to guess who has read what.
-            logger.error("groups cannot be read topic=%s partition=%d error=%s", OFFSETS_TOPIC, partition.index, error)
+        except Exception as error:  # whatever it is: to leave the record out would be to guess who has read what
+            is_foreseen = isinstance(error, StorageError | ProtocolError | UnreadableRecord)
+            line = "groups cannot be read topic=%s partition=%d error=%s"
+            logger.error(line, OFFSETS_TOPIC, partition.index, error, exc_info=not is_foreseen)
             shard.refusal = NOT_AVAILABLE
-            return
+            later(self._load_each, unread)
+            return False
         if fetched.next_offset < end:
-            loop = asyncio.get_running_loop()
-            loop.call_soon(self._load_next, shard, fetched.next_offset, began)
-            return
+            later(partial(self._load_on, shard, unread, fetched.next_offset, began=began))
+            return False
         facts = (partition.index, len(shard.machine.groups), end, self._environment.monotonic() - began)
         logger.info("groups read partition=%d groups=%d records=%d seconds=%.3f", *facts)
         self._loaded(shard)
+        if len(fetched.records) < SMALL_SIZE:
+            return True
+        later(self._load_each, unread)
+        return False
+
+    def _load_on(self, shard: _Shard, unread: deque[_Shard], offset: int, *, began: float) -> None:
+        if self._load_next(shard, unread, offset, began=began):
+            self._load_each(unread)
 
     def _loaded(self, shard: _Shard) -> None:
         shard.refusal = None
-        for group_id in shard.machine.groups:
-            shard.machine.weigh(group_id)
-        self._perform_each(shard, shard.machine.loaded(self._instant()))
+        try:
+            for group_id in shard.machine.groups:
+                shard.machine.weigh(group_id)
+            self._perform_each(shard, shard.machine.loaded(self._instant()))
+        except Exception:
+            logger.exception("groups cannot be taken up partition=%d", shard.partition.index)
+            shard.refusal = NOT_AVAILABLE
+            self._cancel_timers(shard)
 
     # Steps
 
@@ -300,7 +336,10 @@ class CoordinatorRuntime:
         try:
             decision = decide(shard.machine, waiting, self._instant())
         except RequestRefused as error:
-            waiting.refuse(error)
+            if shard.last is None:
+                waiting.refuse(error)
+            else:  # it rests on what is not durable yet
+                shard.last.replies.append(Reply(waiting, waiting.refusal(error)))
             return
         refusal = self._perform(shard, decision)
         shard.machine.weigh(group_id)
@@ -358,12 +397,12 @@ class CoordinatorRuntime:
         if not batch.is_durable:
             shard.last = batch
 
-    def _complain(self, level: int, line: str, *facts: object) -> None:
+    def _complain(self, level: int, line: str, *facts: object, is_defect: bool = False) -> None:
         """Write a line that every further request could be a reason for, once a second."""
         now = self._environment.monotonic()
         if now >= self._complained.get(line, now):
             self._complained[line] = now + COMPLAINTS_S
-            logger.log(level, line, *facts)
+            logger.log(level, line, *facts, exc_info=is_defect)
 
     def _durable(self, shard: _Shard, batch: _Batch, error: Exception | None) -> None:
         if not batch.is_written:
@@ -409,24 +448,33 @@ class CoordinatorRuntime:
         if at.now_ms - timer.at_ms > LATE_MS and not is_put_off:
             self._set_timer(shard, Timer(timer.key, at.now_ms + LATE_MS), is_put_off=True)
             return
-        decisions = shard.machine.timer_due(timer.key, at)
-        if not timer.key.group_id:
-            self._go_on(shard, decisions)
-            return
-        for decision in decisions:
-            if self._perform(shard, decision) is not None:
-                self._set_timer(shard, Timer(timer.key, at.now_ms + RETRY_MS))
-                break
-        shard.machine.weigh(timer.key.group_id)
+        again = Timer(timer.key, at.now_ms + RETRY_MS)
+        try:
+            decisions = shard.machine.timer_due(timer.key, at)
+            if not timer.key.group_id:
+                self._go_on(shard, decisions)
+                return
+            for decision in decisions:
+                if self._perform(shard, decision) is not None:
+                    self._set_timer(shard, again)
+                    break
+            shard.machine.weigh(timer.key.group_id)
+        except Exception:  # noqa: BLE001 - it is logged; one group must not end the timers of others, nor its own
+            self._complain(logging.ERROR, "timer failed kind=%s", timer.key.kind, is_defect=True)
+            self._set_timer(shard, again)
 
     def _go_on(self, shard: _Shard, decisions: Iterator[Decision[Record]]) -> None:
         """What concerns many groups: a decision in each turn of the loop. One that cannot be written is left out."""
         if self._is_stopped or shard.refusal is not None:
             return
-        decision = next(decisions, None)
-        if decision is not None:
+        try:
+            decision = next(decisions, None)
+            if decision is None:
+                return
             self._perform_each(shard, [decision])
-            asyncio.get_running_loop().call_soon(self._go_on, shard, decisions)
+        except Exception:  # noqa: BLE001 - it is logged; the next decision is another group's
+            self._complain(logging.ERROR, "decision failed partition=%d", shard.partition.index, is_defect=True)
+        asyncio.get_running_loop().call_soon(self._go_on, shard, decisions)
 
     def _sweep_timers(self, shard: _Shard) -> None:
         """Machines do not take timers back: those of members that have left are kept no longer than they do no harm."""

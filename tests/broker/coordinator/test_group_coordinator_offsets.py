@@ -1,5 +1,8 @@
 """What becomes of groups and offsets: simple groups, deletion, expiry, topics that go, writes that fail [G-12]."""
 
+import logging
+from collections.abc import Sequence
+
 import pytest
 
 from support.classic_groups import Answer
@@ -9,11 +12,12 @@ from support.mixed_groups import SESSION_MS, Classic, Consumer, MixedWorld, reme
 from tidelog.broker.coordinator import group_coordinator
 from tidelog.broker.coordinator.classic_group import ClassicGroup
 from tidelog.broker.coordinator.consumer_group import ConsumerGroup
-from tidelog.broker.coordinator.decision import TimerKey
-from tidelog.broker.coordinator.group_coordinator import EXPIRY
-from tidelog.broker.coordinator.group_records import OffsetCommitted
+from tidelog.broker.coordinator.decision import Caller, Instant, TimerKey
+from tidelog.broker.coordinator.group_coordinator import EXPIRY, Group, GroupCoordinator
+from tidelog.broker.coordinator.group_records import OffsetCommitted, Record
 from tidelog.protocol.errors import ErrorCode
 from tidelog.protocol.messages.delete_groups import DeletableGroupResult
+from tidelog.protocol.messages.join_group import JoinGroupRequest, JoinGroupRequestProtocol
 from tidelog.protocol.messages.offset_commit import (
     OffsetCommitRequest,
     OffsetCommitRequestPartition,
@@ -189,6 +193,27 @@ def test_a_conversion_that_could_not_be_written_is_no_successor_of_a_group_that_
     replays_alike(world)
 
 
+def test_a_conversion_that_could_not_be_written_is_no_successor_of_a_group_that_expires_in_a_later_slice(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(group_coordinator, "LOOKED_AT_MAX", 1)
+    world = a_world()
+    commit(world, group_id="before")
+    [one] = members(world, "classic")
+    one.leave()
+    commit(world)
+    world.now_ms += RETENTION_MS
+    slices = world.coordinator.timer_due(EXPIRY, world.at)
+    world.perform(next(slices))
+    assert world.coordinator.groups.keys() == {GROUP}
+    world.is_full = True
+    Consumer(world, "m", ("a",)).heartbeat()
+    world.is_full = False
+    for decision in slices:
+        world.perform(decision)
+    assert not world.coordinator.groups
+
+
 def test_one_groups_conversion_is_no_successor_of_another_group() -> None:
     world = a_world()
     [one] = members(world, "consumer")
@@ -230,6 +255,97 @@ def test_offsets_of_what_is_read_do_not_expire_as_long_as_there_are_members(prot
     assert committed(world) == {}
     assert world.group is None
     replays_alike(world)
+
+
+@pytest.mark.parametrize("protocol", ["classic", "consumer"])
+def test_old_offsets_of_a_group_count_from_when_its_last_member_left(protocol: str) -> None:
+    """[G-12]: an application whose topics were quiet for long can be started anew."""
+    world = a_world()
+    commit(world)
+    [one] = members(world, protocol)
+    for _ in range(3 * RETENTION_MS // 5000):
+        world.pass_time(5000)
+        one.act()
+    one.leave()
+    world.pass_time(RETENTION_MS - CHECK_MS)
+    assert committed(world) == {"a": 5}
+    world.pass_time(3 * CHECK_MS)
+    assert committed(world) == {}
+    replays_alike(world)
+
+
+def test_after_a_start_old_offsets_of_an_empty_group_count_from_there_as_no_record_says_more() -> None:
+    world = a_world()
+    commit(world)
+    [one] = members(world, "consumer")
+    one.leave()
+    world.pass_time(RETENTION_MS - 2 * CHECK_MS)
+    world.crash()
+    world.pass_time(RETENTION_MS - CHECK_MS)
+    assert committed(world) == {"a": 5}
+    world.pass_time(3 * CHECK_MS)
+    assert committed(world) == {}
+
+
+def test_a_group_that_changes_its_protocol_is_empty_since_its_last_member_left() -> None:
+    world = a_world()
+    commit(world)
+    [one] = members(world, "consumer")
+    for _ in range(2 * RETENTION_MS // 5000):
+        world.pass_time(5000)
+        one.act()
+    one.leave()
+    left = world.at.wall_ms
+    protocols = (JoinGroupRequestProtocol(name="range", metadata=b""),)
+    join = JoinGroupRequest(
+        group_id=GROUP, session_timeout_ms=SESSION_MS, protocol_type="consumer", protocols=protocols
+    )
+    caller = Caller("c", "/127.0.0.1", 9)
+    world.tell(lambda groups, waiter, at: groups.join_group(join, caller, waiter, at))  # and is never heard of again
+    assert world.classic.empty_since_ms == left
+    world.pass_time(RETENTION_MS - CHECK_MS)
+    assert committed(world) == {"a": 5}
+    world.pass_time(3 * CHECK_MS)
+    assert committed(world) == {}
+    assert world.group is None
+
+
+def test_a_slice_of_the_look_for_old_offsets_is_bounded_by_how_many_it_looks_at(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(group_coordinator, "LOOKED_AT_MAX", 6)
+    world = a_world()
+    for number in range(5):
+        commit(world, "a", group_id=f"g{number}")
+        commit(world, "b", group_id=f"g{number}")
+    decisions = list(world.coordinator.timer_due(EXPIRY, world.at))
+    assert len(decisions) == 3  # two groups with two offsets each, twice, and one
+    assert [timer.key for decision in decisions for timer in decision.timers] == [EXPIRY]
+
+
+def test_a_group_that_breaks_does_not_end_the_look_for_old_offsets(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    world = a_world()
+    for group_id in ("bad", "worse", "good"):
+        commit(world, group_id=group_id)
+    real = GroupCoordinator._expired  # noqa: SLF001
+
+    def expired(self: GroupCoordinator, group: Group, at: Instant) -> Sequence[Record]:
+        assert group.group_id == "good", "broken"
+        return real(self, group, at)
+
+    monkeypatch.setattr(GroupCoordinator, "_expired", expired)
+    caplog.set_level(logging.ERROR)
+    world.now_ms += RETENTION_MS
+    for decision in world.coordinator.timer_due(EXPIRY, world.at):
+        world.perform(decision)
+    assert world.coordinator.groups.keys() == {"bad", "worse"}
+    assert world.timers[EXPIRY] == world.now_ms + CHECK_MS
+    assert [(record.getMessage(), bool(record.exc_info)) for record in caplog.records] == [
+        ("old offsets not looked for group=bad", True),
+        ("old offsets not looked for groups=2", False),
+    ]
 
 
 def test_an_expiry_that_cannot_be_written_is_tried_again() -> None:

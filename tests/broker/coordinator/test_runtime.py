@@ -21,6 +21,7 @@ from tidelog.protocol.messages.delete_topics import DeleteTopicsRequest, DeleteT
 from tidelog.protocol.messages.find_coordinator import FindCoordinatorRequest
 from tidelog.protocol.messages.heartbeat import HeartbeatRequest, HeartbeatResponse
 from tidelog.protocol.messages.join_group import JoinGroupRequest, JoinGroupRequestProtocol, JoinGroupResponse
+from tidelog.protocol.messages.leave_group import LeaveGroupRequest, MemberIdentity
 from tidelog.protocol.messages.list_groups import ListGroupsRequest, ListGroupsResponse
 from tidelog.protocol.messages.offset_commit import (
     OffsetCommitRequest,
@@ -180,7 +181,7 @@ async def test_the_topic_is_made_when_it_is_first_needed_and_whoever_needs_it_wa
     topic = house.server.topics.by_name(OFFSETS_TOPIC)
     assert topic is not None
     assert len(topic.partitions) == 3
-    assert topic.config.segment_bytes == topic.config.max_message_bytes == 104_857_600
+    assert topic.config.segment_bytes == 104_857_600
     assert topic.config.write_caching is False
 
 
@@ -294,6 +295,20 @@ async def test_a_member_that_cannot_be_written_is_none_and_can_come_again(bench:
         assert await heartbeat(house, Joined("billing", joined.member_id, joined.generation_id)) == NONE
     member = await join_alone(house, "another")
     assert await heartbeat(house, member) == NONE
+
+
+@on_the_bench
+async def test_a_refusal_waits_for_what_it_has_seen(bench: Bench) -> None:
+    """Of a member that has left nobody hears before it is certain."""
+    house = await serve(bench, ONE_SHARD)
+    member = await join_alone(house, "billing")
+    bench.disk.sync_s = 1.0
+    answers = Answers(house)
+    answers.ask(LeaveGroupRequest(group_id="billing", members=(MemberIdentity(member_id=member.member_id),)))
+    answers.ask(a_heartbeat(member))
+    assert answers.given == []
+    _, refused = await answers.until(2)
+    assert refused == HeartbeatResponse(error_code=UNKNOWN_MEMBER_ID)
 
 
 @on_the_bench
