@@ -340,6 +340,38 @@ class BrokerConfig:
         "Segment and index files kept open beside those being written; the least recently used is closed first.",
         at_least(16, 1_000_000),
     )
+    log_min_free_bytes: int = setting(
+        "log.min.free.bytes",
+        -1,
+        "How much of the disk is kept free: below it, records, topics and partitions are refused (KAFKA_STORAGE_ERROR) "
+        "until space is freed; consumers, their commits and deletions go on. -1 for 1 GiB or 2 % of the disk, "
+        "whichever is more, but no more than 5 %.",
+        at_least(-1),
+        dynamic=True,
+    )
+    log_reserve_bytes: int = setting(
+        "log.reserve.bytes",
+        67_108_864,
+        "Space that is held by a file `.reserve` in the data directory while the broker runs, and given back when "
+        "others have filled the disk, so that commits, deletions and a clean stop go on. No more than 6 % of the "
+        "disk; 0 for none.",
+        at_least(0),
+    )
+    log_scrub_bytes_per_second: int = setting(
+        "log.scrub.bytes.per.second",
+        10_000_000,
+        "How fast segments are read again to find out whether they are still what was written; 0 for never.",
+        at_least(0),
+        dynamic=True,
+    )
+    log_scrub_interval_ms: int = setting(
+        "log.scrub.interval.ms",
+        604_800_000,
+        "How long ago a segment was read as a whole when it is read again. Where there is more than can be read in "
+        "this time, one round follows on the other.",
+        at_least(1000),
+        dynamic=True,
+    )
     producer_id_expiration_ms: int = setting(
         "producer.id.expiration.ms",
         86_400_000,

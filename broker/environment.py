@@ -14,12 +14,21 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol, TypeVar
 
-from ..storage.disk import Disk, RealDisk
+from ..storage.disk import RealDisk, Volume
+from .acceptor import Acceptor
 
 T = TypeVar("T")
 
+ACCEPT_BACKLOG = 1024
 BLOCKING_THREADS = 4
 UNLIMITED_DESCRIPTORS = 1 << 30
+
+
+class Listening(Protocol):
+    """What accepts connections."""
+
+    def close(self) -> None:
+        """Accept no more. Those that are in stay."""
 
 
 class Environment(Protocol):
@@ -33,13 +42,13 @@ class Environment(Protocol):
     def monotonic(self) -> float:
         """Seconds on a clock that never goes back. May be called from a thread of the pool."""
 
-    def disk(self, directory: str) -> Disk:
+    def disk(self, directory: str) -> Volume:
         """The disk below a directory."""
 
     def run_blocking(self, function: Callable[[], T]) -> asyncio.Future[T]:
         """Run a blocking call beside the loop; the future carries its result or its exception."""
 
-    async def listen(self, host: str, port: int, factory: Callable[[], asyncio.BaseProtocol]) -> asyncio.AbstractServer:
+    async def listen(self, host: str, port: int, factory: Callable[[], asyncio.BaseProtocol]) -> Listening:
         """Accept TCP connections, a protocol each. Raises OSError when the address cannot be bound."""
 
     def bind(self, host: str, port: int) -> socket.socket:
@@ -64,7 +73,7 @@ class RealEnvironment:
         """Seconds since some start; finer than the loop's own clock, which a tick of uvloop freezes."""
         return time.monotonic()
 
-    def disk(self, directory: str) -> Disk:
+    def disk(self, directory: str) -> Volume:
         """The real disk below `directory`."""
         return RealDisk(directory)
 
@@ -77,20 +86,40 @@ class RealEnvironment:
         soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
         return UNLIMITED_DESCRIPTORS if soft == resource.RLIM_INFINITY else soft
 
-    async def listen(self, host: str, port: int, factory: Callable[[], asyncio.BaseProtocol]) -> asyncio.AbstractServer:
-        """Listen with the running loop."""
-        return await asyncio.get_running_loop().create_server(factory, host, port, backlog=1024)
+    async def listen(self, host: str, port: int, factory: Callable[[], asyncio.BaseProtocol]) -> Acceptor:
+        """Listen at every address that the host's name has."""
+        found = await asyncio.get_running_loop().getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )
+        sockets: list[socket.socket] = []
+        try:
+            for family, _, _, _, address in dict.fromkeys(found):
+                sockets.append(_bound(family, address, only_v6=True))  # the host's IPv4 addresses are among them
+        except OSError:
+            for one in sockets:
+                one.close()
+            raise
+        acceptor = Acceptor(sockets, factory, descriptors_max=self.descriptors_max())
+        acceptor.start(ACCEPT_BACKLOG)
+        return acceptor
 
     def bind(self, host: str, port: int) -> socket.socket:
         """A listening TCP socket; port 0 lets the system choose."""
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        listener = socket.socket(family, socket.SOCK_STREAM)
-        try:
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            listener.bind((host, port))
-            listener.listen(128)
-            listener.setblocking(False)
-        except OSError:
-            listener.close()
-            raise
+        listener = _bound(socket.AF_INET6 if ":" in host else socket.AF_INET, (host, port))
+        listener.listen(128)
         return listener
+
+
+def _bound(family: int, address: tuple[object, ...], *, only_v6: bool = False) -> socket.socket:
+    """A TCP socket that never blocks. Raises OSError, which names the address."""
+    made = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6 and only_v6:
+            made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        made.bind(address)
+        made.setblocking(False)
+    except OSError as error:
+        made.close()
+        raise OSError(error.errno, f"{error.strerror}: {address[0]} port {address[1]}") from None
+    return made

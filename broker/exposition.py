@@ -26,7 +26,7 @@ from ..protocol.errors import ErrorCode
 from ..protocol.messages.describe_lag import GroupLag
 from .families import COUNTER, GAUGE, HISTOGRAM, Family, header
 from .group_exposition import rendering
-from .metrics import ApiMetrics, BrokerFacts, Histogram, Metrics, PartitionView, TopicsView, TopicView
+from .metrics import ApiMetrics, BrokerFacts, DamagedPlace, Histogram, Metrics, PartitionView, TopicsView, TopicView
 from .turns import InTurns
 
 TEXT = "text/plain; version=0.0.4; charset=utf-8"
@@ -68,6 +68,11 @@ def _error_name(code: int) -> str:
         return ErrorCode(code).name
     except ValueError:
         return str(code)
+
+
+def _damaged(place: DamagedPlace) -> tuple[str, ...]:
+    end = "" if place.end is None else str(place.end)
+    return place.topic, str(place.partition), place.file, str(place.begin), end
 
 
 def _build(scrape: Scrape) -> Labelled:
@@ -141,6 +146,12 @@ LISTENERS: tuple[Values, ...] = (
         labels=("limit",),
         text="Connections closed as they came, by the limit that was reached. They count as opened and closed, too.",
         read=lambda scrape: (((limit,), count) for limit, count in scrape.metrics.connections_rejected.items()),
+    ),
+    Family(
+        name="tidelog_accept_pauses_total",
+        kind=COUNTER,
+        text="Times that connections had to wait a moment to be accepted, because no file descriptor was left.",
+        read=lambda scrape: _one(scrape.metrics.accept_pauses),
     ),
     Family(
         name="tidelog_connections_waiting",
@@ -253,8 +264,34 @@ STORAGE: tuple[Values, ...] = (
         name="tidelog_topic_errors_total",
         kind=COUNTER,
         labels=("topic", "kind"),
-        text="Failures of a topic's logs: `write`, `fsync`, or `quarantined` for one that was found damaged.",
+        text="Failures of a topic's logs: `write`, `fsync`, `corrupt` for bytes that are not what was written, "
+        "`quarantined` for a log that takes no more for it, `missing` for one that was made anew.",
         read=lambda scrape: scrape.metrics.topic_errors.items(),
+    ),
+    Family(
+        name="tidelog_damage_info",
+        kind=GAUGE,
+        labels=("topic", "partition", "file", "begin", "end"),
+        text="Always 1; its labels tell from where to where a file of a log is damaged. No `end`: that cannot be told.",
+        read=lambda scrape: [(_damaged(place), 1) for place in scrape.metrics.damage],
+    ),
+    Family(
+        name="tidelog_scrubbed_bytes_total",
+        kind=COUNTER,
+        text="Bytes of segments that were read again to find out whether they are still what was written.",
+        read=lambda scrape: _one(scrape.metrics.scrubbed_bytes),
+    ),
+    Family(
+        name="tidelog_scrub_damaged_segments_total",
+        kind=COUNTER,
+        text="Segments that were found damaged by that.",
+        read=lambda scrape: _one(scrape.metrics.scrub_damage),
+    ),
+    Family(
+        name="tidelog_scrub_oldest_timestamp_seconds",
+        kind=GAUGE,
+        text="When the segment was last read that was not read for the longest, in seconds since 1970; 0 until known.",
+        read=lambda scrape: _one(scrape.metrics.scrub_oldest_ms / 1000),
     ),
     Family(
         name="tidelog_disk_free_bytes",
@@ -269,6 +306,35 @@ STORAGE: tuple[Values, ...] = (
         labels=("dir",),
         text="Bytes of the disk of the data directory, used or not.",
         read=lambda scrape: [((scrape.facts.data_dir,), scrape.facts.disk_total_bytes)],
+    ),
+    Family(
+        name="tidelog_disk_min_free_bytes",
+        kind=GAUGE,
+        labels=("dir",),
+        text="Bytes of the disk that are kept free; `log.min.free.bytes` sets them.",
+        read=lambda scrape: [((scrape.facts.data_dir,), scrape.metrics.disk_min_free_bytes)],
+    ),
+    Family(
+        name="tidelog_disk_reserve_bytes",
+        kind=GAUGE,
+        labels=("dir",),
+        text="Bytes held in reserve for commits, deletions and the clean stop; fewer than `log.reserve.bytes` when "
+        "others have filled the disk.",
+        read=lambda scrape: [((scrape.facts.data_dir,), scrape.metrics.disk_reserve_bytes)],
+    ),
+    Family(
+        name="tidelog_disk_writable",
+        kind=GAUGE,
+        labels=("dir",),
+        text="1 while there is space for records; 0 while they are refused.",
+        read=lambda scrape: [((scrape.facts.data_dir,), int(scrape.metrics.disk_writable))],
+    ),
+    Family(
+        name="tidelog_disk_full_refusals_total",
+        kind=COUNTER,
+        text="Record batches, and creations and growths of topics, refused because the disk has no more than "
+        "`log.min.free.bytes` left.",
+        read=lambda scrape: _one(scrape.metrics.disk_full_refusals),
     ),
 )
 
@@ -285,7 +351,7 @@ STORAGE_HISTOGRAMS: tuple[Histograms, ...] = (
     Family(
         name="tidelog_fsync_duration_seconds",
         kind=HISTOGRAM,
-        text="How long one flush of one log to the disk took; acks=all waits for it.",
+        text="How long one flush of one log to the disk took, or of many at one stroke; acks=all waits for it.",
         read=lambda scrape: [((), scrape.metrics.fsync)],
     ),
 )
@@ -398,6 +464,21 @@ PARTITIONS: tuple[OfPartition, ...] = (
         labels=("topic", "partition"),
         text="The partition's leader epoch; it grows when a crash cost the log its tail.",
         read=lambda partition, _: partition.leader_epoch,
+    ),
+    Family(
+        name="tidelog_partition_offline",
+        kind=GAUGE,
+        labels=("topic", "partition"),
+        text="1 when the partition takes no records until the broker is started again: its disk failed, or its log is "
+        "damaged.",
+        read=lambda partition, _: int(partition.is_offline),
+    ),
+    Family(
+        name="tidelog_partition_quarantined",
+        kind=GAUGE,
+        labels=("topic", "partition"),
+        text="1 when the partition's log is damaged where it was durable: nothing is cut, what is sound is served.",
+        read=lambda partition, _: int(partition.is_quarantined),
     ),
 )
 

@@ -1,7 +1,7 @@
 """Housekeeping: what must be done every now and then, on timers of the loop.
 
-Durable marks of logs that are being written to, producers and connections that have fallen silent, the probe of the
-loop's own lag.
+Durable marks and checkpoints of logs that are being written to, producers and connections that have fallen silent, the
+probe of the loop's own lag.
 """
 
 import asyncio
@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 
 from ..storage.errors import StorageError
 from ..storage.log import Log
+from .checkpoints import ROUND_S, Checkpoints
 from .dynamic_configs import DynamicConfigs
 from .environment import Environment
 from .metrics import LagProbe, Metrics
@@ -39,16 +40,19 @@ class Housekeeping:
         self._environment = environment
         self._topics = topics
         self._metadata_log = metadata_log
+        self._checkpoints = Checkpoints(topics)
         self._mark_interval_s = config.durable_mark_interval_ms / 1000
         self._sweep_interval_s = round_s(config)
         self._sweeper = Sweeper(listeners, commons, interval_s=self._sweep_interval_s)
         self._expiration_check_s = config.producer_id_expiration_check_interval_ms / 1000
+        self._started, self._started_ms = environment.monotonic(), environment.now_ms()
         self._timers: dict[str, asyncio.TimerHandle] = {}
         self._marking = False
         self._lag_probe: LagProbe | None = None
 
     def start(self, metrics: Metrics) -> None:
         """Begin."""
+        self._every(ROUND_S, self._checkpoints.make_round)
         self._every(self._mark_interval_s, self._write_marks)
         self._every(self._sweep_interval_s, self._sweep)
         self._every(self._expiration_check_s, self._expire_producers)
@@ -77,8 +81,13 @@ class Housekeeping:
         self._sweeper.sweep(now=asyncio.get_running_loop().time())
 
     def _expire_producers(self) -> None:
-        """Nothing is looked at but what goes, and of each log the first that stays [I-6]."""
-        written_before_ms = self._environment.now_ms() - self._configs.current.producer_id_expiration_ms
+        """Nothing is looked at but what goes, and of each log the first that stays [I-6].
+
+        A wall clock that is set forward makes nobody silent: no more time has passed than a steady clock tells.
+        """
+        passed_ms = int((self._environment.monotonic() - self._started) * 1000)
+        now_ms = min(self._environment.now_ms(), self._started_ms + passed_ms)
+        written_before_ms = now_ms - self._configs.current.producer_id_expiration_ms
         for topic in self._topics:
             for partition in topic.partitions:
                 partition.log.producers.expire(written_before_ms=written_before_ms)

@@ -19,6 +19,9 @@ REBALANCE_BUCKETS = (0.01, 0.05, 0.1, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.
 
 LAG_PROBE_INTERVAL_S = 0.1
 
+DAMAGED_PLACES_MAX = 100
+"""So many have series of their own; who has more knows enough."""
+
 
 class Histogram:
     """Durations in seconds, counted by bucket."""
@@ -35,6 +38,18 @@ class Histogram:
         """Count one duration."""
         self.counts[bisect_left(self.bounds, seconds)] += 1
         self.sum += seconds
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DamagedPlace:
+    """Where in which file of a topic's logs bytes are not what was written."""
+
+    topic: str
+    partition: int
+    file: str
+    begin: int
+    end: int | None
+    """None if nobody can tell."""
 
 
 class ApiMetrics:
@@ -67,11 +82,17 @@ class Metrics:
 
     __slots__ = (
         "_apis",
+        "accept_pauses",
         "connections_active",
         "connections_closed",
         "connections_opened",
         "connections_rejected",
         "crc_errors",
+        "damage",
+        "disk_full_refusals",
+        "disk_min_free_bytes",
+        "disk_reserve_bytes",
+        "disk_writable",
         "event_loop_lag",
         "fetch_session_partitions",
         "fetch_sessions",
@@ -84,6 +105,9 @@ class Metrics:
         "recovery_truncated_bytes",
         "request_memory_bytes",
         "response_memory_bytes",
+        "scrub_damage",
+        "scrub_oldest_ms",
+        "scrubbed_bytes",
         "segments_rolled",
         "topic_errors",
         "waiting_for_memory",
@@ -91,6 +115,8 @@ class Metrics:
 
     def __init__(self) -> None:
         self._apis = {key: ApiMetrics() for key in APIS}
+        self.accept_pauses = 0
+        """Times that no connection could be accepted, for lack of descriptors."""
         self.connections_active: dict[str, int] = {}
         """Open connections by listener."""
         self.connections_closed: dict[str, int] = {}
@@ -99,6 +125,14 @@ class Metrics:
         self.connections_rejected: dict[str, int] = {}
         """Connections closed as they came, by the limit that was reached; also among the opened and the closed."""
         self.crc_errors = 0
+        self.damage: dict[DamagedPlace, None] = {}
+        """What was found damaged, in the order in which it was found."""
+        self.disk_full_refusals = 0
+        """Batches, topics and growths refused so that the disk does not become full."""
+        self.disk_min_free_bytes = 0
+        self.disk_reserve_bytes = 0
+        self.disk_writable = True
+        """Whether records are accepted, as far as the disk's space goes."""
         self.event_loop_lag = Histogram()
         self.fetch_session_partitions = 0
         self.fetch_sessions = 0
@@ -112,6 +146,11 @@ class Metrics:
         self.recovery_truncated_bytes = 0
         self.request_memory_bytes = 0
         self.response_memory_bytes = 0
+        self.scrub_damage = 0
+        """Segments in which the scrubber found damage."""
+        self.scrub_oldest_ms = 0
+        """When the segment was last read that was not read for the longest, in milliseconds since 1970."""
+        self.scrubbed_bytes = 0
         self.segments_rolled = 0
         self.topic_errors: dict[tuple[str, str], int] = {}
         """Failures by topic and kind."""
@@ -149,8 +188,15 @@ class Metrics:
         """Count one failure of a topic's log."""
         self.topic_errors[topic, kind] = self.topic_errors.get((topic, kind), 0) + 1
 
+    def damaged(self, place: DamagedPlace) -> None:
+        """Bytes of a topic's log were found damaged."""
+        if len(self.damage) < DAMAGED_PLACES_MAX:
+            self.damage[place] = None
+
     def forget_topic(self, topic: str) -> None:
         """The topic was deleted: its series end."""
+        for place in [place for place in self.damage if place.topic == topic]:
+            del self.damage[place]
         for labels in [labels for labels in self.topic_errors if labels[0] == topic]:
             del self.topic_errors[labels]
 
@@ -208,6 +254,14 @@ class PartitionView(Protocol):
     @property
     def leader_epoch(self) -> int:
         """The epoch of its leadership."""
+
+    @property
+    def is_offline(self) -> bool:
+        """It takes no records, because its disk failed or its log is damaged."""
+
+    @property
+    def is_quarantined(self) -> bool:
+        """Its log is damaged."""
 
     @property
     def records_in(self) -> int:

@@ -10,18 +10,20 @@ import logging
 
 from .. import __version__
 from ..storage.config import LogConfig
-from ..storage.errors import StorageError
+from ..storage.errors import DiskFull, StorageError
 from ..storage.log import Log
 from ..storage.log_directory import FILES_OF_A_SEGMENT, LogDirectory
 from .config import BrokerConfig, HttpAddress, join_address
 from .coordinator.producer_ids import ProducerIds
 from .coordinator.runtime import CoordinatorRuntime
+from .disk_space import DiskSpace
 from .dynamic_configs import DynamicConfigs
 from .environment import Environment
 from .first_unread import FirstUnread
 from .housekeeping import Housekeeping
 from .memory import RequestMemory, ResponseMemory
 from .metadata.cluster import Cluster
+from .metadata.soundness import check_metadata
 from .metadata.store import MetadataStore
 from .metrics import BrokerFacts, Metrics
 from .network.commons import Commons
@@ -30,6 +32,7 @@ from .network.http import HttpServer
 from .network.limits import ConnectionLimits
 from .network.listener import Listener
 from .request import Address
+from .scrubber import Scrubber
 from .services import Services
 from .topics.delayed_fetch import DelayedFetches
 from .topics.fetch_sessions import FetchSessions
@@ -55,6 +58,7 @@ class Server:
         self._environment = environment
         self._flusher = Flusher(environment, self.metrics, inline_max_s=inline_sync_max_s)
         self._directory: LogDirectory | None = None
+        self._disk_space: DiskSpace | None = None
         self._metadata_log: Log | None = None
         self._topics: Topics | None = None
         self._growth: Growth | None = None
@@ -67,6 +71,7 @@ class Server:
         self._delayed_fetches = DelayedFetches(self._responses.when_free)
         self._commons: Commons | None = None
         self._housekeeping: Housekeeping | None = None
+        self._scrubber: Scrubber | None = None
         self._listeners: list[Listener] = []
         self._http: HttpServer | None = None
         self._http_address: Address | None = None
@@ -96,7 +101,7 @@ class Server:
         return self._services
 
     async def start(self) -> None:
-        """Be ready for clients. Raises OSError, StorageError, UnknownFact; the data directory is released then."""
+        """Be ready for clients. Raises OSError, StorageError, MetadataDamaged; the data directory is released then."""
         self._started_ms = self._environment.now_ms()
         began = self._environment.monotonic()
         try:
@@ -119,6 +124,15 @@ class Server:
             commons=self._commons,
         )
         self._housekeeping.start(self.metrics)
+        self._scrubber = Scrubber(
+            configs=self.services.configs,
+            environment=self._environment,
+            topics=topics,
+            metadata_log=self._metadata_log,
+            metrics=self.metrics,
+        )
+        self._scrubber.start()
+        self.services.disk_space.start()
         self.services.groups.start()
         self._state = "running"
         logger.info("started listeners=%s http=%s topics=%d", self.addresses, self.http_address, len(topics))
@@ -130,6 +144,8 @@ class Server:
         self._state = "draining"
         if self._housekeeping is not None:
             self._housekeeping.stop()
+        if self._scrubber is not None:
+            self._scrubber.stop()
         for listener in self._listeners:
             listener.stop_accepting()
         self._delayed_fetches.finish_all()
@@ -140,6 +156,7 @@ class Server:
         await self._flusher.drain()
         if self._http is not None:
             await self._http.stop()
+        await self.services.disk_space.stop()
         self._close_data()
         self._state = "stopped"
         logger.info("stopped")
@@ -149,20 +166,27 @@ class Server:
     def _open_data(self) -> Topics:
         environment, config = self._environment, self._config
         now_ms = environment.now_ms()
+        disk = environment.disk(config.data_dir)
         directory = LogDirectory.open(
-            environment.disk(config.data_dir),
+            disk,
             cluster_id=self._new_cluster_id,
             now_ms=now_ms,
             node_id=config.node_id,
             open_segments_max=config.open_files_max // FILES_OF_A_SEGMENT,
+            check=check_metadata,
         )
         self._directory = directory
+        self._flusher.lies_on(disk, on_failure=self._disk_failed)
+        space = self._disk_space = DiskSpace(disk, config, environment=environment, metrics=self.metrics)
+        space.prepare()
         names = directory.logs()
         if any(name.topic == METADATA_TOPIC for name in names):
             self._metadata_log = directory.open_log(METADATA_TOPIC, 0, LogConfig(), now_ms=now_ms)
         else:
             self._metadata_log = directory.create_log(METADATA_TOPIC, 0, METADATA_TOPIC_ID, LogConfig(), now_ms=now_ms)
-        store = MetadataStore(self._metadata_log, environment=environment, flusher=self._flusher)
+        store = MetadataStore(
+            self._metadata_log, environment=environment, flusher=self._flusher, make_room=space.make_room
+        )
         self._topics = Topics(
             directory=directory,
             store=store,
@@ -171,6 +195,7 @@ class Server:
             flusher=self._flusher,
             delayed_fetches=self._delayed_fetches,
             metrics=self.metrics,
+            make_room=space.make_room,
         )
         self._growth = Growth(self._topics, store)
         facts = list(store.replay())
@@ -179,12 +204,17 @@ class Server:
         self._topics.load(names, facts)
         self._producer_ids = ProducerIds(store.append, facts)
         self._groups = CoordinatorRuntime(
-            self._topics, environment=environment, settings=self._configs.groups, counters=self.metrics
+            self._topics,
+            environment=environment,
+            settings=self._configs.groups,
+            counters=self.metrics,
+            make_room=space.make_room,
         )
         return self._topics
 
     async def _listen(self, topics: Topics) -> None:
         assert self._directory is not None
+        assert self._disk_space is not None
         assert self._metadata_log is not None
         assert self._growth is not None
         assert self._producer_ids is not None
@@ -195,6 +225,7 @@ class Server:
             environment=self._environment,
             cluster=Cluster(cluster_id=self._directory.cluster_id, node_id=self._config.node_id),
             directory=self._directory,
+            disk_space=self._disk_space,
             metadata_log=self._metadata_log,
             topics=topics,
             growth=self._growth,
@@ -221,6 +252,7 @@ class Server:
             receive_buffer=memoryview(bytearray(RECEIVE_BUFFER_SIZE)),
         )
         self._configs.on_change(commons.reconfigure)
+        self._configs.on_change(self._disk_space.reconfigure)
         for address in config.listeners:
             listener = Listener(address, commons=commons, environment=self._environment)
             await listener.start()
@@ -257,7 +289,27 @@ class Server:
             logger.warning("data directory left without the clean-shutdown marker offline=%s", offline)
             self._directory.release()
             return
-        self._directory.close()
+        self._close_directory(self._directory)
+
+    def _close_directory(self, directory: LogDirectory) -> None:
+        while True:
+            try:
+                directory.close()
+            except DiskFull as error:
+                if self.services.disk_space.make_room():
+                    continue
+                logger.error("data directory left without the clean-shutdown marker error=%s", error)
+                directory.release()
+            return
+
+    def _disk_failed(self, error: StorageError) -> None:
+        """A sync of everything failed: no log can say what it has lost."""
+        assert self._metadata_log is not None
+        logger.error("sync of the whole disk failed, every log is offline error=%s", error)
+        self._metadata_log.go_offline("a sync of the whole disk failed")
+        for topic in self.topics:
+            for partition in (*topic.partitions, *topic.coming):
+                partition.log.go_offline("a sync of the whole disk failed")
 
     # The HTTP side
 

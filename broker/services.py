@@ -7,6 +7,7 @@ from ..storage.log_directory import LogDirectory
 from .config import BrokerConfig
 from .coordinator.producer_ids import ProducerIds
 from .coordinator.runtime import CoordinatorRuntime
+from .disk_space import DiskSpace
 from .dynamic_configs import DynamicConfigs
 from .environment import Environment
 from .first_unread import FirstUnread
@@ -27,6 +28,7 @@ class Services:
     environment: Environment
     cluster: Cluster
     directory: LogDirectory
+    disk_space: DiskSpace
     metadata_log: Log
     """The log of the cluster's facts, to be looked at only."""
     topics: Topics

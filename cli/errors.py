@@ -54,6 +54,9 @@ class Code(Enum):
 
     LOG_NOT_FOUND = ("TL-0501", Exit.NOT_FOUND, "There is no log or segment at that path.")
     LOG_CORRUPT = ("TL-0502", Exit.FAILED, "Bytes below the durable end of a log are damaged.")
+    LOG_DERIVED = ("TL-0503", Exit.FAILED, "Files that follow from a log's records are wrong; they can be made again.")
+    LOG_IN_USE = ("TL-0504", Exit.FAILED, "A broker has the data directory, so nothing in it can be repaired.")
+    LOG_FORMAT = ("TL-0505", Exit.FAILED, "The data directory, or a file in it, is not in a format that can be read.")
 
     GROUP_NOT_FOUND = ("TL-0601", Exit.NOT_FOUND, "The group does not exist.")
     GROUP_NOT_EMPTY = ("TL-0602", Exit.FAILED, "The group has members, and that can be done only without them.")

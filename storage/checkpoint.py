@@ -17,6 +17,12 @@ TEMPORARY_SUFFIX = ".tmp"
 
 def replace_file(disk: Disk, path: str, data: bytes) -> None:
     """Give `path` new contents at once and for good; `DiskFailed` if that did not work, and the old ones stay."""
+    put_in_place(disk, path, data)
+    disk.sync_directory(path.rpartition("/")[0])
+
+
+def put_in_place(disk: Disk, path: str, data: bytes) -> None:
+    """Give `path` new contents at once; after a crash it has these, or it is as it was before."""
     temporary = path + TEMPORARY_SUFFIX
     file = disk.open(temporary, create=True)
     try:
@@ -26,7 +32,6 @@ def replace_file(disk: Disk, path: str, data: bytes) -> None:
     finally:
         file.close()
     disk.rename(temporary, path)
-    disk.sync_directory(path.rpartition("/")[0])
 
 
 def create_file(disk: Disk, path: str, data: bytes) -> None:

@@ -1,4 +1,4 @@
-"""The calls by which bytes become durable: `Disk`, `File`, `Map`, `Lock`, and their real implementation.
+"""The calls by which bytes become durable: `Disk`, `File`, `Map`, `Lock`, `Volume`, and their real implementation.
 
 Each call may be the last before the power goes. What a power cut leaves behind (the simulated disk of the tests takes
 every liberty that this grants):
@@ -9,7 +9,8 @@ every liberty that this grants):
 * a mapped file: each page as it was at the last `sync` or as it was later.
 
 Paths are relative to the disk's root, separated by "/"; "" is the root. Everything that the operating system refuses
-is raised as `DiskFailed`, lack of space as `DiskFull`.
+is raised as `DiskFailed`, lack of space as `DiskFull`, lack of descriptors as `OutOfDescriptors`. Both of these promise
+that nothing was changed and nothing lost; so a sync never raises them, whatever it lacks: its bytes may be gone.
 """
 
 import errno
@@ -17,19 +18,23 @@ import fcntl
 import mmap
 import os
 import stat
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from typing import Final, Protocol
 
 from ..protocol.batch import Buffer
-from .errors import DirectoryLocked, DiskFailed, DiskFull
+from .errors import DirectoryLocked, DiskFailed, DiskFull, OutOfDescriptors
+from .filesystem import Filesystem
 
 FILE_MODE: Final = 0o600
 DIRECTORY_MODE: Final = 0o700
 IOV_MAX: Final = 1024
 """Buffers that one writev takes (Linux's UIO_MAXIOV)."""
 
+DIRECTORY_FLAGS: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+
 _FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
+_OUT_OF_DESCRIPTORS: Final = frozenset({errno.EMFILE, errno.ENFILE})
 
 
 class Syncable(Protocol):
@@ -56,6 +61,9 @@ class File(Protocol):
 
     def read(self, position: int, size: int) -> bytes:
         """Up to `size` bytes; fewer at the end of the file."""
+
+    def drop_cache(self, position: int, size: int) -> None:
+        """Keep none of these bytes in memory that are on the disk already, so that they are read from there."""
 
     def truncate(self, size: int) -> None:
         """Cut what lies beyond `size`."""
@@ -143,6 +151,29 @@ class Disk(Protocol):
         """Space there is, used or not."""
 
 
+class Volume(Disk, Protocol):
+    """A disk with the filesystem that it lies on."""
+
+    def allocate(self, path: str, size: int) -> None:
+        """Let a file that nothing is written to, made when it is missing, take up so much space, no more and no less.
+
+        `DiskFull` if there is not so much: then it takes up what it did before.
+        """
+
+    @property
+    def syncs_all(self) -> bool:
+        """Whether `sync_all` can be had here, and can be believed.
+
+        Not once a sync has failed: it would tell of that again, and nobody could say whether of more.
+        """
+
+    def sync_all(self) -> None:
+        """Make durable all files and directories as they are at this moment, other people's on the filesystem as well.
+
+        May come from another thread. When it fails, nobody knows whose bytes are lost.
+        """
+
+
 @contextmanager
 def _reporting(path: str) -> Iterator[None]:
     """Say in our words what the operating system refused."""
@@ -154,10 +185,34 @@ def _reporting(path: str) -> Iterator[None]:
         raise failure(path, OSError(errno.EBADF, os.strerror(errno.EBADF))) from error
 
 
+class _Syncs:
+    """How the syncs of one disk went."""
+
+    def __init__(self) -> None:
+        self.have_failed = False
+
+    @contextmanager
+    def reporting(self, path: str) -> Iterator[None]:
+        """Around a sync: when it fails, nobody can say that nothing was lost."""
+        try:
+            with _reporting(path):
+                yield
+        except DiskFailed as error:
+            self.have_failed = True
+            raise lost_in_sync(error) from error
+
+
 def failure(path: str, error: OSError) -> DiskFailed:
     """The exception that an operating system's error becomes."""
     reason = error.strerror or str(error)
-    return DiskFull(path, reason) if error.errno in _FULL else DiskFailed(path, reason)
+    if error.errno in _FULL:
+        return DiskFull(path, reason)
+    return OutOfDescriptors(path, reason) if error.errno in _OUT_OF_DESCRIPTORS else DiskFailed(path, reason)
+
+
+def lost_in_sync(error: DiskFailed) -> DiskFailed:
+    """The exception that lack of space becomes in a sync."""
+    return DiskFailed(error.path, error.reason)
 
 
 class RealDisk:
@@ -166,17 +221,27 @@ class RealDisk:
     def __init__(self, root: str) -> None:
         """`root` is made when the data directory is opened (`make_directory("")`), its parents too."""
         self.root = os.path.abspath(root)
+        self._syncs = _Syncs()
+        self._spare: int | None = None
+        """A descriptor that is kept, by whoever has the lock, for when there is none to be had."""
+        self._keeps_spare = False
+        self._devices: set[int] = set()
+        """Those on which files were opened: more than one when a part of the tree was moved elsewhere by a link."""
+        self._filesystem: Filesystem | None = None
+        self._is_filesystem_known = False
 
     def open(self, path: str, *, create: bool = False) -> File:
         """See `Disk`."""
         with _reporting(path):
             flags = os.O_RDWR | os.O_CLOEXEC | (os.O_CREAT if create else 0)
-            return RealFile(path, os.open(self._real(path), flags, FILE_MODE))
+            file = RealFile(path, os.open(self._real(path), flags, FILE_MODE), self._syncs)
+            self._devices.add(file.device)
+            return file
 
     def map(self, path: str, size: int | None = None) -> Map:
         """See `Disk`."""
         with _reporting(path):
-            return RealMap(path, self._real(path), size)
+            return RealMap(path, self._real(path), size, self._syncs)
 
     def exists(self, path: str) -> bool:
         """See `Disk`."""
@@ -228,8 +293,9 @@ class RealDisk:
 
     def sync_directory(self, directory: str) -> None:
         """See `Disk`."""
-        with _reporting(directory):
-            _sync_directory(self._real(directory))
+        path = self._real(directory)
+        with _reporting(directory), self._opened_directory(path) as descriptor, self._syncs.reporting(directory):
+            os.fsync(descriptor)
 
     def lock(self, path: str) -> Lock:
         """See `Disk`. A flock: the kernel lets go of it when the process dies."""
@@ -243,7 +309,8 @@ class RealDisk:
             except BaseException:
                 os.close(descriptor)
                 raise
-            return RealLock(descriptor)
+            self._keeps_spare = True
+            return RealLock(descriptor, self._let_go)
 
     def free_bytes(self) -> int:
         """See `Disk`."""
@@ -257,6 +324,64 @@ class RealDisk:
             found = os.statvfs(self.root)
             return found.f_blocks * found.f_frsize
 
+    def allocate(self, path: str, size: int) -> None:
+        """See `Volume`."""
+        with _reporting(path):
+            descriptor = os.open(self._real(path), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, FILE_MODE)
+            try:
+                if size < os.fstat(descriptor).st_size:
+                    os.ftruncate(descriptor, size)
+                _allocate(descriptor, 0, size)
+            finally:
+                os.close(descriptor)
+
+    @property
+    def syncs_all(self) -> bool:
+        """See `Volume`. Not if a file was opened that lies on another filesystem than the root."""
+        if not self._is_filesystem_known:
+            self._is_filesystem_known = True
+            try:
+                self._filesystem = Filesystem.below(self.root)
+            except OSError:
+                pass  # what cannot be asked is not believed
+        if self._filesystem is None or self._syncs.have_failed:
+            return False
+        return self._devices <= {self._filesystem.device}
+
+    def sync_all(self) -> None:
+        """See `Volume`."""
+        assert self._filesystem is not None, "ask `syncs_all` first"
+        with self._syncs.reporting(""):
+            self._filesystem.sync()
+
+    @contextmanager
+    def _opened_directory(self, path: str) -> Iterator[int]:
+        """Open it whatever happens: a commit round that has synced its files must not fail for want of a descriptor."""
+        try:
+            descriptor = os.open(path, DIRECTORY_FLAGS)
+        except OSError as error:
+            if error.errno not in _OUT_OF_DESCRIPTORS or self._spare is None:
+                raise
+            spare, self._spare = self._spare, None
+            os.close(spare)
+            descriptor = os.open(path, DIRECTORY_FLAGS)
+        try:
+            yield descriptor
+        finally:
+            os.close(descriptor)
+            if self._spare is None and self._keeps_spare:
+                with suppress(OSError):  # the next one tries again; this one has done its work
+                    self._spare = os.open(self.root, DIRECTORY_FLAGS)
+
+    def _let_go(self) -> None:
+        self._keeps_spare = False
+        spare, self._spare = self._spare, None
+        if spare is not None:
+            os.close(spare)
+        filesystem, self._filesystem = self._filesystem, None
+        if filesystem is not None:
+            filesystem.close()
+
     def _real(self, path: str) -> str:
         return f"{self.root}/{path}" if path else self.root
 
@@ -264,10 +389,14 @@ class RealDisk:
 class RealFile:
     """A file descriptor. `size` is kept here: the end of the file is where our last whole append ended."""
 
-    def __init__(self, path: str, descriptor: int) -> None:
+    def __init__(self, path: str, descriptor: int, syncs: _Syncs) -> None:
         self.path = path
+        self._syncs = syncs
+        found = os.fstat(descriptor)
+        self.device = found.st_dev
+        """The filesystem it lies on."""
         self._descriptor = descriptor
-        self._size = os.fstat(descriptor).st_size
+        self._size = found.st_size
         self._tail_in_doubt = False
         """A failed append could not be cut off: bytes that nobody owns may lie beyond `_size`."""
 
@@ -317,6 +446,11 @@ class RealFile:
         except OSError as error:
             raise failure(self.path, error) from error
 
+    def drop_cache(self, position: int, size: int) -> None:
+        """See `File`. Where the kernel knows no better it is a wish, and a filesystem in memory has no other place."""
+        with _reporting(self.path):
+            os.posix_fadvise(self._descriptor, position, size, os.POSIX_FADV_DONTNEED)
+
     def truncate(self, size: int) -> None:
         """See `File`."""
         with _reporting(self.path):
@@ -325,7 +459,7 @@ class RealFile:
 
     def sync(self) -> None:
         """See `File`. fdatasync writes the size as well, for without it the data could not be found."""
-        with _reporting(self.path):
+        with self._syncs.reporting(self.path):
             os.fdatasync(self._descriptor)
 
     def close(self) -> None:
@@ -345,8 +479,9 @@ class RealMap:
     The mapping holds a descriptor already. Of a file that is only looked up in, no other one is kept.
     """
 
-    def __init__(self, path: str, real_path: str, size: int | None) -> None:
+    def __init__(self, path: str, real_path: str, size: int | None, syncs: _Syncs) -> None:
         self.path = path
+        self._syncs = syncs
         self._real_path = real_path
         self._descriptor = os.open(real_path, os.O_RDWR | os.O_CLOEXEC | (0 if size is None else os.O_CREAT), FILE_MODE)
         self._is_closed = False
@@ -383,7 +518,11 @@ class RealMap:
             descriptor = self._opened()
             if size > self._size:
                 _allocate(descriptor, self._size, size)
-                self._map(size)
+                try:
+                    self._map(size)
+                except OSError:
+                    os.ftruncate(descriptor, self._size)
+                    raise
             else:
                 before = self._size
                 self._map(size)
@@ -395,7 +534,7 @@ class RealMap:
 
     def sync(self) -> None:
         """See `Map`. fdatasync finds the pages dirtied through the mapping too, and unlike msync frees the GIL."""
-        with _reporting(self.path):
+        with self._syncs.reporting(self.path):
             os.fdatasync(self._opened())
 
     def close(self) -> None:
@@ -432,13 +571,15 @@ class RealMap:
 class RealLock:
     """A descriptor with a flock on it."""
 
-    def __init__(self, descriptor: int) -> None:
+    def __init__(self, descriptor: int, on_release: Callable[[], None]) -> None:
         self._descriptor = descriptor
+        self._on_release = on_release
 
     def release(self) -> None:
         """See `Lock`."""
         descriptor, self._descriptor = self._descriptor, -1
         if descriptor >= 0:
+            self._on_release()
             os.close(descriptor)
 
 
@@ -480,7 +621,7 @@ def _allocate(descriptor: int, begin: int, end: int) -> None:
 
 
 def _sync_directory(path: str) -> None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    descriptor = os.open(path, DIRECTORY_FLAGS)
     try:
         os.fsync(descriptor)
     finally:

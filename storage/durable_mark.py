@@ -1,47 +1,92 @@
 """The durable mark of a log: up to which offset everything is known to be on the platter (`durable-mark`).
 
 Recovery needs it to tell a torn tail from corruption: bad bytes above the mark were never acknowledged and are cut,
-bad bytes below it were, and are not touched. Two slots are written in turn, each synced before the other is used, in
-sectors of their own, so that a torn write leaves the older mark readable:
+bad bytes below it were, and are not touched. With it goes the last *checkpoint*: the end of a batch up to which the
+indexes are durable too, so that recovery need not read what lies before; and the leader epoch, for the file of those is
+text without a checksum, and an epoch in which nothing was written yet stands nowhere else. Two slots are written in
+turn, each synced before the other is used, in sectors of their own, so that a torn write leaves the older one readable:
 
     position  size  field
            0     8  sequence, u64, one more with each write; the even one stands here
-           8     8  offset, i64
-          16     4  CRC-32C of the 16 bytes before, u32
-        4096    20  the same for odd sequences
+           8     8  offset, i64: everything below it is durable
+          16     8  checkpoint: base offset of its segment, i64; -1 if there is none, then zeros up to the CRC
+          24     8  offset, i64: everything below it is durable, and its index entries are
+          32     8  position in the segment's file where that offset begins, i64
+          40     8  greatest timestamp of the segment up to there, i64; -1 if there is none
+          48     8  last offset of the first batch that has it, i64; -1 if there is none
+          56     4  entries of the offset index up to there, u32
+          60     4  CRC-32C of their bytes, u32
+          64     4  entries of the time index up to there, u32
+          68     4  CRC-32C of their bytes, u32
+          72     4  u32: 1 if the log had idempotent producers then, 0 if it had none
+          76     4  leader epoch, i32: the log has reached that one
+          80     4  CRC-32C of the 80 bytes before, u32
+        4096    84  the same for odd sequences
 
-All big endian. The slot with the greater sequence counts. A mark that is too low is harmless (more is read again);
-one that cannot be read makes recovery cut nothing.
+All big endian. The slot with the greater sequence counts. A mark that is too low is harmless, and so is a checkpoint:
+more is read again. A mark that cannot be read makes recovery read everything, and cut nothing.
 """
 
 import struct
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Final
 
 from crc32c import crc32c
 
 from .checkpoint import read_file
 from .disk import Disk
+from .index import NO_ENTRIES, IndexedEntries
+from .time_index import NOTHING, TimeEntry
 
 FILE_NAME: Final = "durable-mark"
 SLOT_DISTANCE: Final = 4096
 
-_SLOT = struct.Struct(">Qq")
+_SLOT = struct.Struct(">QqqqqqqIIIIIi")
 _CRC = struct.Struct(">I")
 SLOT_SIZE: Final = _SLOT.size + _CRC.size
 FILE_SIZE: Final = SLOT_DISTANCE + SLOT_SIZE
+NO_CHECKPOINT: Final = -1
 
+assert SLOT_SIZE == 84
 assert SLOT_SIZE <= 512, "a slot must not span sectors"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Checkpoint:
+    """Where recovery may begin to read: at the end of a batch, with the state of the segment's tally there."""
+
+    base_offset: int
+    """Of the segment."""
+    offset: int
+    position: int = 0
+    greatest: TimeEntry = NOTHING
+    offset_entries: IndexedEntries = NO_ENTRIES
+    time_entries: IndexedEntries = NO_ENTRIES
+    has_producers: bool = True
+    """The log knew idempotent producers then. If it knew none, nobody has to look for any below `offset`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """What one slot says."""
+
+    sequence: int
+    offset: int
+    checkpoint: Checkpoint | None = None
+    leader_epoch: int = 0
 
 
 class DurableMark:
     """The mark of one log. `offset` is what the file says; None if no slot of it can be read."""
 
-    def __init__(self, disk: Disk, directory: str, *, sequence: int = 0, offset: int | None = None) -> None:
+    def __init__(self, disk: Disk, directory: str, slot: Slot | None = None) -> None:
         self._disk = disk
         self._path = f"{directory}/{FILE_NAME}"
-        self._sequence = sequence
-        self.offset = offset
+        self._sequence = 0 if slot is None else slot.sequence
+        self.offset = None if slot is None else slot.offset
+        self.checkpoint = None if slot is None else slot.checkpoint
+        self.leader_epoch = 0 if slot is None else slot.leader_epoch
 
     @classmethod
     def read(cls, disk: Disk, directory: str) -> "DurableMark":
@@ -49,40 +94,71 @@ class DurableMark:
         path = f"{directory}/{FILE_NAME}"
         data = read_file(disk, path) if disk.exists(path) else b""
         slots = [slot for at in (0, SLOT_DISTANCE) if (slot := decode_slot(data[at : at + SLOT_SIZE])) is not None]
-        if not slots:
-            return cls(disk, directory)
-        sequence, offset = max(slots)
-        return cls(disk, directory, sequence=sequence, offset=offset)
+        return cls(disk, directory, max(slots, key=lambda slot: slot.sequence, default=None))
 
-    def write(self, offset: int, *, unless: Callable[[], bool] = lambda: False) -> None:
-        """Move the mark, durably. What lies below `offset` must be durable already.
+    def write(
+        self,
+        offset: int,
+        checkpoint: Checkpoint | None = None,
+        *,
+        leader_epoch: int = 0,
+        unless: Callable[[], bool] = lambda: False,
+    ) -> None:
+        """Move the mark, durably. What it says must be so, durably, already. No leader epoch: the one it had.
 
         Two threads may do so at once: whatever comes of it is one of the two marks, or an older one. `unless` is asked
         when the file is open: from then on it cannot be the file of another log that was given this one's name.
         """
-        sequence = self._sequence + 1
+        slot = Slot(self._sequence + 1, offset, checkpoint, max(leader_epoch, self.leader_epoch))
         file = self._disk.open(self._path, create=True)
         try:
             if unless():
                 return
             if file.size < FILE_SIZE:
                 file.write(file.size, bytes(FILE_SIZE - file.size))  # no hole: else a full disk would stop the mark
-            file.write((sequence & 1) * SLOT_DISTANCE, encode_slot(sequence, offset))
+            file.write((slot.sequence & 1) * SLOT_DISTANCE, encode_slot(slot))
             file.sync()
         finally:
             file.close()
-        self._sequence, self.offset = sequence, offset
+        self._sequence, self.offset, self.checkpoint = slot.sequence, offset, checkpoint
+        self.leader_epoch = slot.leader_epoch
 
 
-def encode_slot(sequence: int, offset: int) -> bytes:
+def encode_slot(slot: Slot) -> bytes:
     """One slot's bytes."""
-    data = _SLOT.pack(sequence, offset)
+    checkpoint = slot.checkpoint
+    if checkpoint is None:
+        fields = (NO_CHECKPOINT, *(0,) * 9)
+    else:
+        assert checkpoint.base_offset <= checkpoint.offset <= slot.offset
+        fields = (
+            *(checkpoint.base_offset, checkpoint.offset, checkpoint.position, *checkpoint.greatest),
+            *(checkpoint.offset_entries.count, checkpoint.offset_entries.crc),
+            *(checkpoint.time_entries.count, checkpoint.time_entries.crc),
+            int(checkpoint.has_producers),
+        )
+    data = _SLOT.pack(slot.sequence, slot.offset, *fields, slot.leader_epoch)
     return data + _CRC.pack(crc32c(data))
 
 
-def decode_slot(data: bytes) -> tuple[int, int] | None:
-    """Sequence and offset; None if that is no slot."""
+def decode_slot(data: bytes) -> Slot | None:
+    """What the bytes of a slot say; None if they are none."""
     if len(data) < SLOT_SIZE or _CRC.unpack_from(data, _SLOT.size)[0] != crc32c(data[: _SLOT.size]):
         return None
-    sequence, offset = _SLOT.unpack_from(data)
-    return (sequence, offset) if sequence > 0 and offset >= 0 else None
+    sequence, durable, base_offset, offset, position, timestamp, last_offset, *counts, epoch = _SLOT.unpack_from(data)
+    if sequence <= 0 or durable < 0 or epoch < 0:
+        return None
+    if base_offset == NO_CHECKPOINT:
+        return Slot(sequence, durable, None, epoch)
+    if not (0 <= base_offset <= offset <= durable and position >= 0):
+        return None
+    checkpoint = Checkpoint(
+        base_offset=base_offset,
+        offset=offset,
+        position=position,
+        greatest=TimeEntry(timestamp, last_offset),
+        offset_entries=IndexedEntries(*counts[0:2]),
+        time_entries=IndexedEntries(*counts[2:4]),
+        has_producers=counts[4] != 0,
+    )
+    return Slot(sequence, durable, checkpoint, epoch)

@@ -1,7 +1,8 @@
 """What can go wrong with a log, grouped by the moment it happens.
 
 StorageError
-    at the disk:     DiskFailed (an I/O call failed), DiskFull (no space: nothing was written, try again later)
+    at the disk:     DiskFailed (an I/O call failed), DiskFull (no space: nothing was written, try again later),
+                     OutOfDescriptors (nothing was opened, try again later)
     while reading:   OffsetOutOfRange, CorruptLog (bytes on disk are not what was written)
     while writing:   LogOffline (a failed sync or damage below the durable mark; nothing is accepted until reopened),
                      ProducerFenced, OutOfOrderSequence (an idempotent producer's batch that may not follow)
@@ -25,6 +26,10 @@ class DiskFull(DiskFailed):
     """There is no space (or quota) left. What was being written is not there; earlier bytes are untouched."""
 
 
+class OutOfDescriptors(DiskFull):
+    """The process, or the system, can open no more files. As on a full disk, nothing was changed and nothing lost."""
+
+
 class OffsetOutOfRange(StorageError):
     """A read outside what the log holds."""
 
@@ -34,11 +39,15 @@ class OffsetOutOfRange(StorageError):
 
 
 class CorruptLog(StorageError):
-    """Bytes of a log that must be sound are not. `position` is where the first bad batch begins in the file."""
+    """Bytes of a log that must be sound are not. `position` is where the first bad batch begins in the file.
 
-    def __init__(self, path: str, position: int, reason: str) -> None:
-        super().__init__(f"{path} at {position}: {reason}")
-        self.path, self.position, self.reason = path, position, reason
+    `end` is where the damage ends, as far as the batch or a digest can say; None if neither can.
+    """
+
+    def __init__(self, path: str, position: int, reason: str, *, end: int | None = None) -> None:
+        where = f"at {position}" if end is None else f"from {position} to {end}"
+        super().__init__(f"{path} {where}: {reason}")
+        self.path, self.position, self.end, self.reason = path, position, end, reason
 
 
 class LogOffline(StorageError):

@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 
 from .disk import Disk, Syncable
+from .durable_mark import Checkpoint
+from .producer_snapshots import Snapshot
 from .segment import Boundary, Segment
 
 
@@ -12,18 +14,36 @@ class Flush:
     The files stay open until then. What is appended meanwhile is not covered.
     """
 
-    __slots__ = ("_directory", "_disk", "_files", "end", "sealed", "segment")
+    __slots__ = ("_directory", "_disk", "_files", "checkpoint", "end", "sealed", "segment", "snapshot")
 
     def __init__(
-        self, disk: Disk, *, sealed: Sequence[Segment], active: Segment, end: Boundary, directory: str | None
+        self,
+        disk: Disk,
+        *,
+        sealed: Sequence[Segment],
+        active: Segment,
+        end: Boundary,
+        directory: str | None,
+        checkpoint: Checkpoint | None,
+        snapshot: Snapshot | None,
     ) -> None:
-        """`sealed` are closed segments not yet synced; `directory` is synced as well if its names have changed."""
+        """`sealed` are closed segments not yet synced; `directory` is synced as well if its names have changed.
+
+        With a `checkpoint` in the active segment its indexes are synced too; the `snapshot` is written at the end.
+        """
         self._disk = disk
         self._directory = directory
-        self._files: list[Syncable] = [file for segment in (*sealed, active) for file in segment.syncables()]
+        with_indexes = checkpoint is not None and checkpoint.position > 0
+        self._files: list[Syncable] = [
+            *(file for segment in sealed for file in segment.syncables(indexes=True)),
+            *active.syncables(indexes=with_indexes),
+        ]
         self.sealed = tuple(sealed)
         self.segment = active
         self.end = end
+        self.checkpoint = checkpoint
+        """Holds once `sync` has returned."""
+        self.snapshot = snapshot
 
     @property
     def end_offset(self) -> int:
@@ -36,3 +56,9 @@ class Flush:
             file.sync()
         if self._directory is not None:
             self._disk.sync_directory(self._directory)
+        self.leave_snapshot()
+
+    def leave_snapshot(self) -> None:
+        """Write the snapshot that goes with the checkpoint; for who has made all durable otherwise."""
+        if self.snapshot is not None:
+            self.snapshot.write()

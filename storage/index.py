@@ -6,18 +6,34 @@ when the segment is closed. An index is a cache of its log: whoever doubts it th
 """
 
 import struct
+from dataclasses import dataclass
 from typing import Final
 
+from crc32c import crc32c
+
 from .disk import Disk, Map
+from .errors import CorruptLog
 
 CHUNK_MIN: Final = 4096
 CHUNK_MAX: Final = 256 * 1024
 
 
+@dataclass(frozen=True, slots=True)
+class IndexedEntries:
+    """The first entries of an index, as a checkpoint knows them."""
+
+    count: int = 0
+    crc: int = 0
+    """CRC-32C of their bytes."""
+
+
+NO_ENTRIES: Final = IndexedEntries()
+
+
 class MappedEntries:
     """A mapped array of entries. `count` of them are there; `capacity` is the most that there may be."""
 
-    __slots__ = ("_map", "_size_max", "capacity", "count", "entry_size")
+    __slots__ = ("_map", "_size_max", "_summed", "capacity", "count", "entry_size")
 
     def __init__(self, mapped: Map, *, entry_size: int, count: int, size_max: int) -> None:
         self._map = mapped
@@ -25,6 +41,8 @@ class MappedEntries:
         self.count = count
         self.capacity = size_max // entry_size
         self._size_max = self.capacity * entry_size
+        self._summed = NO_ENTRIES
+        """What `known` said last: it goes on from there."""
         assert count * entry_size <= mapped.size
 
     @classmethod
@@ -32,6 +50,22 @@ class MappedEntries:
         """None yet. What the file held counts no more, but its space is kept for what will be added."""
         mapped = disk.map(path, None if disk.exists(path) else 0)
         return cls(mapped, entry_size=entry_size, count=0, size_max=size_max)
+
+    @classmethod
+    def resume(cls, disk: Disk, path: str, known: IndexedEntries, *, entry_size: int, size_max: int) -> "MappedEntries":
+        """Those that a checkpoint knows; `CorruptLog` if they are not there. What follows counts no more.
+
+        A crash may have left anything there: zeros, a part of what was added, what stood there long before.
+        """
+        if not disk.exists(path):
+            raise CorruptLog(path, 0, "missing")
+        entries = cls(disk.map(path), entry_size=entry_size, count=0, size_max=size_max)
+        if known.count * entry_size <= entries._map.size:
+            entries.count = known.count
+            if entries.known() == known:
+                return entries
+        entries.close()
+        raise CorruptLog(path, 0, f"not the {known.count} entries of the last checkpoint")
 
     @property
     def path(self) -> str:
@@ -69,6 +103,19 @@ class MappedEntries:
                 high = middle
         return low - 1
 
+    def known(self) -> IndexedEntries:
+        """All that are there, for a checkpoint. Only those are looked at that were added since the last one."""
+        before = self._summed
+        added = self._map.buffer[before.count * self.entry_size : self.count * self.entry_size]
+        self._summed = IndexedEntries(self.count, crc32c(added, before.crc))
+        return self._summed
+
+    def cut(self, count: int) -> None:
+        """Keep the first ones only; the file keeps its size."""
+        self.count = count
+        if self._summed.count > count:
+            self._summed = NO_ENTRIES
+
     def trim(self) -> None:
         """Give back what was allocated ahead."""
         size = self.count * self.entry_size
@@ -77,6 +124,7 @@ class MappedEntries:
 
     def sync(self) -> None:
         """Make the entries durable. May come from another thread."""
+        # Safe without: entries are believed when a batch, or a checkpoint's sum, confirms them, else made again.
         self._map.sync()
 
     def close(self) -> None:

@@ -20,6 +20,7 @@ from .disk import Disk
 from .errors import CorruptLog
 
 FILE_NAME: Final = "leader-epoch-checkpoint"
+OFFSET_MAX: Final = (1 << 63) - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +70,15 @@ class LeaderEpochs:
     def epoch_at(self, offset: int) -> int:
         """The epoch in which the record at `offset` was, or will be, written; -1 if that is not known."""
         return next((entry.epoch for entry in reversed(self.entries) if entry.start_offset <= offset), -1)
+
+    def span_at(self, offset: int) -> EpochEnd:
+        """The epoch of `epoch_at`, and where the next one begins."""
+        end_offset = OFFSET_MAX
+        for entry in reversed(self.entries):
+            if entry.start_offset <= offset:
+                return EpochEnd(entry.epoch, end_offset)
+            end_offset = entry.start_offset
+        return EpochEnd(-1, end_offset)
 
     def assign(self, epoch: int, start_offset: int) -> None:
         """Let `epoch` begin at `start_offset`, durably. Entries at or beyond that offset describe nothing any more."""

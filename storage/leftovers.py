@@ -2,7 +2,7 @@
 
     *.tmp                           half a checkpoint: removed
     *.deleted, *.cleaned            segments on their way out, or not yet complete: removed
-    *.index, *.timeindex, *.txnindex without the .log of that number: removed
+    *.index, *.timeindex, *.txnindex, *.digest without the .log of that number: removed
 
 Nothing that is removed here was ever part of the log, so nothing is synced: after a crash it is removed again.
 """
@@ -17,7 +17,7 @@ from .disk import Disk
 UNFINISHED_SUFFIXES: Final = (TEMPORARY_SUFFIX, ".deleted", ".cleaned")
 
 _SEGMENT = re.compile(r"(\d{20})\.log")
-_INDEX = re.compile(r"(\d{20})\.(?:index|timeindex|txnindex)")
+_INDEX = re.compile(r"(\d{20})\.(?:index|timeindex|txnindex|digest)")
 
 logger = logging.getLogger(__name__)
 

@@ -9,21 +9,27 @@ The way of a batch: `append` stamps and stages it, `write_out` hands all that is
 `begin_flush` .. `Flush.sync` .. `end_flush` make it durable, and `write_mark` notes down how far that went.
 
 A log goes *offline* when a sync fails, for the kernel forgets the bytes that it could not write, and a second sync
-would lie; or when it is opened with damage below its durable mark. It can still be read. Opening it again decides.
+would lie; or when damage is found in what was durable, at the start or later: then it is *quarantined*. It can still be
+read, as far as it is sound. Opening it again decides.
 """
 
 from bisect import bisect_right
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from ..protocol.batch import LENGTH_END, BatchHeader, Buffer, restamp, stamp_append_time
 from .config import LogConfig
 from .disk import Disk
+from .durable_mark import Checkpoint
 from .errors import CorruptLog, DiskFailed, DiskFull, LogOffline, OffsetOutOfRange, StorageError
 from .flush import Flush
 from .handles import Handles
+from .inspection import Inspection
 from .leader_epochs import LeaderEpochs
+from .producer_snapshots import Snapshot
 from .producer_state import ProducerState
+from .quarantine import note_damage
 from .recovery import OpenedLog, Recovered
 from .segment import Boundary, Room, Segment
 from .timestamps import TimestampOffset, find_max_timestamp, find_timestamp
@@ -33,6 +39,11 @@ __all__ = ["Fetched", "Flush", "Log", "Recovered", "TimestampOffset"]
 SNAPSHOT_RATIO_MIN: Final = 10
 """A roll leaves a snapshot of the producers when the log has grown by so many times as much: else small segments and
 many producers would have more of those written than of records."""
+
+CHECKPOINT_WORK: Final = 64 << 20
+"""So much work for recovery, and the next flush makes a checkpoint. In bytes to be read."""
+BATCH_WORK: Final = 4096
+"""What a batch costs besides its bytes: very small ones take longer to check than to read."""
 
 PLACES_MAX: Final = 256
 """How many places in the log are remembered: about as many readers are served without a look into an index."""
@@ -83,6 +94,11 @@ class Log:
         self._active = opened.segments[-1]
         self._unsynced: list[Segment] = []
         """Sealed, but not yet durable."""
+        self._checkpoint = opened.checkpoint
+        """Recovery could begin there; None: in the last segment."""
+        self._batches_beyond = 0
+        """Appended since then, as far as this process knows."""
+        self._checkpoint_wanted = False
         self._directory_changed = False
         self._changed = not opened.recovered.is_clean
         """Since it was last closed: else closing has nothing to do."""
@@ -91,8 +107,11 @@ class Log:
         self._lost: StorageError | None = None
         """Staged batches were lost outside `write_out`, which must still say so."""
         self._places: dict[int, Place] = {}
-        quarantined = opened.recovered.quarantined
-        self._offline_reason = None if quarantined is None else str(quarantined)
+        self._append_time_ms = -1
+        """What LogAppendTime stamped last; -1 before it is asked for."""
+        self.quarantined = opened.recovered.quarantined
+        """Damage below the durable mark, or since the start below the durable end; None as long as none was found."""
+        self._offline_reason = None if self.quarantined is None else str(self.quarantined)
 
     @property
     def offline(self) -> bool:
@@ -139,8 +158,8 @@ class Log:
         assert size == len(batch)
         timestamp = header.max_timestamp
         if self.config.message_timestamp_type == "LogAppendTime" and not header.is_log_append_time:
-            timestamp = now_ms
-            stamp_append_time(batch, 0, now_ms)
+            timestamp = self._append_time_ms = self.append_time(now_ms)
+            stamp_append_time(batch, 0, timestamp)
         base_offset = self.end_offset
         last_offset = base_offset + header.last_offset_delta
         if self._active.is_due(size, last_offset, timestamp, now_ms):
@@ -148,9 +167,26 @@ class Log:
         restamp(batch, 0, base_offset=base_offset, leader_epoch=self.leader_epochs.latest)
         self._active.stage(batch, last_offset=last_offset, timestamp=timestamp)
         self.end_offset = last_offset + 1
+        self._batches_beyond += 1
         if header.producer_id >= 0:
             self.producers.update(header, base_offset, timestamp=timestamp, now_ms=now_ms)
         return base_offset
+
+    def append_time(self, now_ms: int) -> int:
+        """What LogAppendTime stamps now: never less than into the batch before, though the clock may be set back."""
+        if self._append_time_ms < 0:
+            self._append_time_ms = self._last_append_time()
+        return max(now_ms, self._append_time_ms)
+
+    def _last_append_time(self) -> int:
+        """Of the last batch that an earlier process wrote; 0 if there is none, or it has another kind of time."""
+        if self.start_offset == self.written_offset:
+            return 0
+        try:
+            last = self.header_of(self.written_offset - 1)
+        except StorageError:
+            return 0  # whoever reads there is told
+        return last.max_timestamp if last.is_log_append_time else 0
 
     def write_out(self) -> None:
         """Hand what is staged to the page cache. On failure all of it is forgotten, as if it had never been appended.
@@ -193,18 +229,29 @@ class Log:
         old.finish_indexes()
         self._directory_changed = True
         room = Room(self._disk, self.directory, self.config, self._handles, self.leader_epochs)
-        new = Segment.create(room, self.end_offset, now_ms=now_ms)
+        try:
+            new = Segment.create(room, self.end_offset, now_ms=now_ms)
+        except StorageError:
+            old.indexes.reopen()  # it goes on
+            raise
         old.seal()
         self._unsynced.append(old)
         self._segments.append(new)
         self._bases.append(new.base_offset)
         self._active = new
         self.write_mark()
-        if self.size - self._snapshot_at >= SNAPSHOT_RATIO_MIN * self.producers.snapshot_size_max:
+        if self._is_snapshot_due:
             self._write_snapshot()
 
+    @property
+    def _is_snapshot_due(self) -> bool:
+        return self.size - self._snapshot_at >= SNAPSHOT_RATIO_MIN * self.producers.snapshot_size_max
+
     def _write_snapshot(self) -> None:
-        self._snapshots.write(self.end_offset, self.producers, mark=self._mark.offset or 0)
+        snapshot = self._snapshots.begin(self.end_offset, self.producers)
+        if snapshot is not None:
+            snapshot.write()
+            self._snapshots.end(snapshot, mark=self._mark.offset or 0)
         self._snapshot_at = self.size
 
     # Making durable.
@@ -214,7 +261,8 @@ class Log:
         assert self._flush is None, "the last flush has not ended"
         if self._offline_reason is not None:
             raise LogOffline(self.directory, self._offline_reason)
-        if self.written_offset == self.recovery_point:
+        checkpoint, snapshot = self._begin_checkpoint()
+        if self.written_offset == self.recovery_point and checkpoint is None:
             return None
         self._flush = Flush(
             self._disk,
@@ -222,6 +270,8 @@ class Log:
             active=self._active,
             end=Boundary(self._active.size, self.written_offset),
             directory=self.directory if self._directory_changed else None,
+            checkpoint=checkpoint,
+            snapshot=snapshot,
         )
         self._directory_changed = False
         return self._flush
@@ -231,6 +281,10 @@ class Log:
         assert flush is self._flush
         self._flush = None
         self.recovery_point = flush.end_offset
+        if flush.checkpoint is not None:
+            self._checkpoint = flush.checkpoint
+        if flush.snapshot is not None and not self._closing:
+            self._snapshots.end(flush.snapshot, mark=self._mark.offset or 0)
         for segment in flush.sealed:
             self._unsynced.remove(segment)
             segment.unpin()
@@ -247,18 +301,71 @@ class Log:
             self._close_files()
 
     @property
+    def recovery_work(self) -> int:
+        """How much recovery would have to do, once the mark has been written: 0 if all lies before the checkpoint.
+
+        In bytes to be read, batches having a weight of their own.
+        """
+        base, position = self._active.base_offset, 0
+        if self._checkpoint is not None:
+            base, position = self._checkpoint.base_offset, self._checkpoint.position
+        size = -position
+        for segment in reversed(self._segments):
+            size += segment.size
+            if segment.base_offset <= base:
+                break
+        return size + BATCH_WORK * self._batches_beyond if size > 0 else 0
+
+    def checkpoint(self) -> None:
+        """Let the next flush be a checkpoint: what is written now will not have to be read by recovery.
+
+        It makes the active segment's indexes durable, and leaves a snapshot of the producers if there are any. It
+        counts when the mark has been written after it. There is such a flush even if all else is durable.
+        """
+        self._checkpoint_wanted = True
+
+    def _begin_checkpoint(self) -> tuple[Checkpoint | None, Snapshot | None]:
+        """The checkpoint, and its snapshot, of the flush that begins now."""
+        work, wanted = self.recovery_work, self._checkpoint_wanted
+        self._checkpoint_wanted = False
+        has_producers = len(self.producers) > 0
+        active = self._active
+        if work == 0 or not (wanted or work >= CHECKPOINT_WORK):
+            if not self._unsynced:
+                return None, None
+            self._batches_beyond = 0  # but a few
+            # What lies before the active segment is made durable now, indexes included.
+            return Checkpoint(
+                base_offset=active.base_offset, offset=active.base_offset, has_producers=has_producers
+            ), None
+        snapshot = None
+        if has_producers and self.end_offset == self.written_offset and self._is_snapshot_due:
+            snapshot = self._snapshots.begin(self.end_offset, self.producers)
+            self._snapshot_at = self.size
+        self._batches_beyond = 0
+        return active.checkpoint(has_producers=has_producers), snapshot
+
+    @property
     def mark_is_behind(self) -> bool:
         """Whether more is durable than `write_mark` has noted down."""
-        return self._mark.offset != self.recovery_point
+        mark = self._mark
+        return (mark.offset, mark.checkpoint) != (self.recovery_point, self._checkpoint) or (
+            mark.leader_epoch < self.leader_epoch
+        )
 
     def write_mark(self) -> None:
-        """Note down, durably, how far the log is durable; `DiskFailed`, and offline, if that cannot be.
+        """Note down, durably, how far the log is durable, and the last checkpoint.
+
+        `DiskFailed`, and offline, if that cannot be.
 
         May be called from another thread, even while the log is deleted and one of its name is made again.
         """
         if self._offline_reason is None and self.mark_is_behind:
+            checkpoint = self._checkpoint  # first: if both move meanwhile, it must not be the one that is ahead
             try:
-                self._mark.write(self.recovery_point, unless=lambda: self.offline)
+                self._mark.write(
+                    self.recovery_point, checkpoint, leader_epoch=self.leader_epoch, unless=lambda: self.offline
+                )
             except DiskFull:
                 raise  # nothing was written, nothing was lost: the mark is behind, that is all
             except DiskFailed:
@@ -312,6 +419,7 @@ class Log:
             return segment.read(begin, limit, size_max=size_max, at_least_one=at_least_one)
         if begin.offset < limit.offset:
             raise CorruptLog(segment.path, begin.position, f"the segment ends before offset {limit.offset}")
+        segment.batch_at(begin.position)  # it reaches beyond `up_to`, or so its header says
         return b"", begin
 
     def header_of(self, offset: int) -> BatchHeader:
@@ -356,6 +464,51 @@ class Log:
             del places[next(iter(places))]
         places[offset] = place
 
+    # Damage.
+
+    def inspection_of(self, segment: Segment) -> Inspection | None:
+        """A reading of all that is durable in a segment; None if that is nothing, or ends nobody knows where."""
+        if segment in self._unsynced:
+            return None
+        is_sealed = segment is not self._active
+        end = Boundary(segment.size, segment.next_offset) if is_sealed else self._durable_end()
+        if end is None or end == (0, segment.base_offset):
+            return None
+        return Inspection(self._disk, segment, end=end, epochs=self.leader_epochs, is_sealed=is_sealed)
+
+    def was_durable(self, damage: CorruptLog) -> bool:
+        """Whether the damage lies in what had become durable; not so in an index, which is only made anew."""
+        segment = next((segment for segment in self._segments if segment.path == damage.path), None)
+        if segment is None or segment in self._unsynced:
+            return False
+        end = self._durable_end() if segment is self._active else None
+        return end is None or damage.position < end.position
+
+    def _durable_end(self) -> Boundary | None:
+        """Up to where the last segment is durable; None if damage hides it."""
+        try:
+            return self._limit(self._active, max(self.recovery_point, self._active.base_offset))
+        except (CorruptLog, DiskFailed):
+            return None
+
+    def quarantine(self, damage: CorruptLog) -> None:
+        """What was durable is damaged: take no more appends, now and at the next start, until the log is sound again.
+
+        Nothing is cut, for the mark is written first: what lies below it is never taken for a torn tail. A sync that
+        is going on may end; `DiskFailed` if that could not be noted down, and the log is offline all the same.
+        """
+        if self.quarantined is not None:
+            return
+        self.quarantined = damage
+        for segment in self._segments:
+            segment.distrust()
+        try:
+            with suppress(DiskFull):
+                self.write_mark()
+            note_damage(self._disk, self.directory, damage)
+        finally:
+            self._go_offline(str(damage))
+
     # Closing.
 
     def close(self) -> None:
@@ -374,10 +527,13 @@ class Log:
             if flush is not None:
                 flush.sync()
                 self.end_flush(flush)
+            checkpoint = self._active.checkpoint(has_producers=len(self.producers) > 0)
             self._active.finish_indexes()
             if self._changed:
                 for file in self._active.indexes.maps():
+                    # Safe without: entries that are not there after a power cut are made again.
                     file.sync()
+            self._checkpoint = checkpoint
         except DiskFailed:
             self._flush = None
             self._go_offline("a sync failed")
@@ -385,6 +541,10 @@ class Log:
         self.write_mark()
         if self.end_offset > self.start_offset:
             self._write_snapshot()
+
+    def go_offline(self, reason: str) -> None:
+        """Take no more appends until the log is opened again: the disk can no longer be trusted."""
+        self._go_offline(reason)
 
     def discard(self) -> None:
         """Close the files and care for nothing: the log is being deleted. Waits for a flush that is going on."""

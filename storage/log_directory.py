@@ -3,6 +3,7 @@
     .lock                       held by flock while a process has the directory open
     meta.properties             identity and format version, Kafka's keys and one of ours
     .kafka_cleanshutdown        there only between a clean stop and the next start
+    .reserve                    space held by the broker (broker/disk_space.py)
     <topic>-<partition>/        one log (log.py), and in it
         partition.metadata      the topic's id
     <topic>-<partition>.<token>-delete, <topic>-<partition>-create
@@ -22,8 +23,8 @@ partition.metadata, as Kafka writes it (no newline at the end):
     version: 0
     topic_id: <22 characters of base64>
 
-A directory of another format version is refused before anything in it is touched, and so is one that holds other
-people's files.
+A directory of another format version is refused before anything in it is touched, and so is one that names a feature
+(`tidelog.features`, a list with commas) that this version does not know, or that holds other people's files.
 """
 
 import logging
@@ -39,11 +40,12 @@ from .checkpoint import TEMPORARY_SUFFIX, create_file, read_file, replace_file
 from .config import LogConfig
 from .disk import Disk, Lock
 from .durable_mark import DurableMark
-from .errors import CorruptLog, LogExists, LogMissing, UnknownFormat
+from .errors import CorruptLog, DiskFailed, LogExists, LogMissing, StorageError, UnknownFormat
 from .handles import Handles
 from .leader_epochs import FILE_NAME as LEADER_EPOCHS
 from .leader_epochs import EpochStart, encode_epochs
 from .log import Log
+from .lost_log import lost
 from .offset_index import SUFFIX as OFFSET_INDEX_SUFFIX
 from .producer_state import ProducerRoom
 from .recovery import open_log
@@ -51,12 +53,15 @@ from .segment import SUFFIX as LOG_SUFFIX
 from .time_index import SUFFIX as TIME_INDEX_SUFFIX
 
 FORMAT_VERSION: Final = 1
+FEATURES: Final = "tidelog.features"
+"""The key that a later version writes for what an older one must not open; there is no such feature yet."""
 META_VERSION: Final = 1
 """Kafka's version of meta.properties since it has no ZooKeeper."""
 
 LOCK: Final = ".lock"
 META: Final = "meta.properties"
 CLEAN_SHUTDOWN: Final = ".kafka_cleanshutdown"
+CLEAN_SHUTDOWN_CONTENTS: Final = b'{"version":0,"brokerEpoch":-1}'
 PARTITION_METADATA: Final = "partition.metadata"
 DELETE_SUFFIX: Final = "-delete"
 CREATE_SUFFIX: Final = "-create"
@@ -68,7 +73,7 @@ FILES_OF_A_SEGMENT: Final = 3
 OPEN_SEGMENTS_MAX: Final = 256
 """Sealed segments whose files are open at once."""
 
-_LOG_DIRECTORY = re.compile(r"([a-zA-Z0-9._-]{1,249})-(\d{1,10})")
+_LOG_DIRECTORY = re.compile(r"[a-zA-Z0-9._-]{1,249}-\d{1,10}")
 
 logger = logging.getLogger(__name__)
 
@@ -90,7 +95,7 @@ class LogDirectory:
         self.cluster_id = cluster_id
         self.was_clean = was_clean
         """The last process closed it properly."""
-        self.damaged: list[CorruptLog] = []
+        self.damaged: list[StorageError] = []
         """Logs that `logs` could not name."""
         self._disk = disk
         self._lock = lock
@@ -106,19 +111,23 @@ class LogDirectory:
         now_ms: int,
         node_id: int = 1,
         open_segments_max: int = OPEN_SEGMENTS_MAX,
+        check: Callable[[Disk], None] = lambda disk: None,
     ) -> "LogDirectory":
         """Lock the directory, make it if need be (then `cluster_id` is asked), and clear away what was interrupted.
 
-        `DirectoryLocked`, or `UnknownFormat`: then nothing was changed.
+        `DirectoryLocked`, or `UnknownFormat`: then nothing was changed. Nor was it when `check` raises, which may look
+        at a directory that is ours and locked.
         """
         if not disk.is_directory(""):
             disk.make_directory("")
-        _check_format(disk)
+        check_format(disk)
         lock = disk.lock(LOCK)
         try:
-            properties = _check_format(disk)  # again: whoever held the lock may have made it just now
+            properties = check_format(disk)  # again: whoever held the lock may have made it just now
             if properties is None:
                 properties = _format(disk, cluster_id(), node_id, now_ms)
+            else:
+                check(disk)
             was_clean = disk.exists(CLEAN_SHUTDOWN)
             if was_clean:
                 disk.remove(CLEAN_SHUTDOWN)
@@ -139,13 +148,11 @@ class LogDirectory:
         """The logs that are there, by topic and partition. What cannot be named is put on `damaged` and left alone."""
         names = []
         self.damaged = []
-        for name in self._disk.list(""):
-            match = _LOG_DIRECTORY.fullmatch(name)
-            if match is None or not self._disk.is_directory(name):
-                continue
+        for name in log_directories(self._disk):
+            topic, _, partition = name.rpartition("-")
             try:
-                names.append(LogName(match[1], int(match[2]), read_partition_metadata(self._disk, name)))
-            except CorruptLog as damage:
+                names.append(LogName(topic, int(partition), read_partition_metadata(self._disk, name)))
+            except StorageError as damage:
                 logger.exception("a log that cannot be named directory=%s", name)
                 self.damaged.append(damage)
         return sorted(names, key=lambda name: (name.topic, name.partition))
@@ -179,6 +186,12 @@ class LogDirectory:
             raise LogMissing(directory)
         return self._open_log(directory, config, trusted=self.was_clean, now_ms=now_ms)
 
+    def lost_log(self, topic: str, partition: int, config: LogConfig, *, because: StorageError) -> Log:
+        """What stands for a log of which nothing can be opened: it is offline, and its files stay as they are."""
+        directory = f"{topic}-{partition}"
+        opened = lost(self._disk, directory, config=config, handles=self._handles, because=because)
+        return Log(self._disk, directory, opened=opened, config=config, handles=self._handles)
+
     def has_log(self, topic: str, partition: int) -> bool:
         """Whether a log of that name lies there, whatever its topic's id."""
         return self._disk.exists(f"{topic}-{partition}")
@@ -202,7 +215,7 @@ class LogDirectory:
 
     def close(self) -> None:
         """Say that the stop was clean, for which every log must have been closed, and let others have the directory."""
-        replace_file(self._disk, CLEAN_SHUTDOWN, b'{"version":0,"brokerEpoch":-1}')
+        replace_file(self._disk, CLEAN_SHUTDOWN, CLEAN_SHUTDOWN_CONTENTS)
         self._lock.release()
 
     def release(self) -> None:
@@ -220,6 +233,11 @@ class LogDirectory:
         opened = open_log(self._disk, directory, config=config, handles=self._handles, trusted=trusted, now_ms=now_ms)
         self._producer_room.adopt(opened.producers)
         return Log(self._disk, directory, opened=opened, config=config, handles=self._handles)
+
+
+def log_directories(disk: Disk) -> list[str]:
+    """The names of the directories that hold a log each, whatever may be wrong in them."""
+    return [name for name in disk.list("") if _LOG_DIRECTORY.fullmatch(name) and disk.is_directory(name)]
 
 
 def encode_partition_metadata(topic_id: UUID) -> bytes:
@@ -243,7 +261,7 @@ def encode_id(identity: UUID) -> str:
     return urlsafe_b64encode(identity.bytes).rstrip(b"=").decode("ascii")
 
 
-def _check_format(disk: Disk) -> dict[str, str] | None:
+def check_format(disk: Disk) -> dict[str, str] | None:
     """The properties of a directory that is ours; None for one that is new; else `UnknownFormat`."""
     if not disk.exists(META):
         foreign = [name for name in disk.list("") if name not in (LOCK, META + TEMPORARY_SUFFIX, "lost+found")]
@@ -252,20 +270,24 @@ def _check_format(disk: Disk) -> dict[str, str] | None:
         return None
     properties = _parse_properties(read_file(disk, META))
     found = (properties.get("version"), properties.get("tidelog.format.version"))
+    unknown = [name for name in properties.get(FEATURES, "").split(",") if name]
+    if unknown:
+        raise UnknownFormat(f"{META} names features that this version does not know: {', '.join(unknown)}")
     if found != (str(META_VERSION), str(FORMAT_VERSION)) or not properties.get("cluster.id"):
         raise UnknownFormat(
             f"{META} states version {found[0]}, format version {found[1]}, cluster {properties.get('cluster.id')!r}; "
             f"versions {META_VERSION} and {FORMAT_VERSION} can be read"
         )
+    if properties.get("directory.id") != _directory_id(properties["cluster.id"], properties.get("node.id", "")):
+        raise UnknownFormat(f"{META} is damaged: its directory.id is not that of its cluster.id and node.id")
     return properties
 
 
 def _format(disk: Disk, cluster_id: str, node_id: int, now_ms: int) -> dict[str, str]:
     """Make a new directory ours."""
-    directory_id = uuid5(NAMESPACE_URL, f"tidelog:{cluster_id}/{node_id}")  # one directory per node
     properties = {
         "cluster.id": cluster_id,
-        "directory.id": encode_id(directory_id),
+        "directory.id": _directory_id(cluster_id, str(node_id)),
         "node.id": str(node_id),
         "tidelog.format.version": str(FORMAT_VERSION),
         "version": str(META_VERSION),
@@ -276,6 +298,11 @@ def _format(disk: Disk, cluster_id: str, node_id: int, now_ms: int) -> dict[str,
     return properties
 
 
+def _directory_id(cluster_id: str, node_id: str) -> str:
+    """One directory per node. It follows from the other two, and so tells when one of the three is not what it was."""
+    return encode_id(uuid5(NAMESPACE_URL, f"tidelog:{cluster_id}/{node_id}"))
+
+
 def _parse_properties(data: bytes) -> dict[str, str]:
     """Java's properties, as far as meta.properties needs them."""
     lines = [line.strip() for line in data.decode("utf-8", "replace").splitlines()]
@@ -284,13 +311,16 @@ def _parse_properties(data: bytes) -> dict[str, str]:
 
 
 def _remove_interrupted(disk: Disk) -> None:
-    """Remove logs that were being deleted or made when the last process ended."""
+    """Remove logs that were being deleted or made when the last process ended; what cannot be stays for the next."""
     for name in disk.list(""):
-        if name.endswith((DELETE_SUFFIX, CREATE_SUFFIX)) and disk.is_directory(name):
-            logger.info("removing what was left behind directory=%s", name)
-            disk.remove_directory(name)
-        elif name.endswith(TEMPORARY_SUFFIX) and not disk.is_directory(name):
-            disk.remove(name)
+        try:
+            if name.endswith((DELETE_SUFFIX, CREATE_SUFFIX)) and disk.is_directory(name):
+                logger.info("removing what was left behind directory=%s", name)
+                disk.remove_directory(name)
+            elif name.endswith(TEMPORARY_SUFFIX) and not disk.is_directory(name):
+                disk.remove(name)
+        except DiskFailed as error:
+            logger.warning("not removed yet path=%s error=%s", name, error)
 
 
 def _shortened(directory: str, suffix: str) -> str:

@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 
 from .disk import Disk
 from .errors import CorruptLog
-from .index import MappedEntries
+from .index import IndexedEntries, MappedEntries
 
 SUFFIX: Final = ".index"
 RELATIVE_OFFSET_MAX: Final = (1 << 31) - 1
@@ -56,6 +56,11 @@ class OffsetIndex:
             raise CorruptLog(path, 0, "not an offset index that was closed")
         return index
 
+    @classmethod
+    def resume(cls, disk: Disk, path: str, base_offset: int, *, known: IndexedEntries, size_max: int) -> "OffsetIndex":
+        """The one that a checkpoint knows, for more appends; `CorruptLog` if it is not there."""
+        return cls(MappedEntries.resume(disk, path, known, entry_size=ENTRY_SIZE, size_max=size_max), base_offset)
+
     def append(self, entries: Iterable[OffsetEntry]) -> None:
         """Add entries for which room was reserved."""
         base_offset, pack = self._base_offset, _ENTRY.pack
@@ -66,9 +71,14 @@ class OffsetIndex:
         """The bytes of one entry in a segment that begins at `base_offset`."""
         return _ENTRY.pack(entry.last_offset - base_offset, entry.position)
 
+    @staticmethod
+    def decode(data: bytes, base_offset: int) -> list[OffsetEntry]:
+        """The entries in whole bytes of a file, whatever they say."""
+        return [OffsetEntry(base_offset + relative, position) for relative, position in _ENTRY.iter_unpack(data)]
+
     def clear(self) -> None:
         """Forget all entries; the file keeps its size."""
-        self.entries.count = 0
+        self.entries.cut(0)
 
     def lookup(self, offset: int) -> OffsetEntry | None:
         """The last entry whose offset is at most `offset`: its batch, or one behind it, holds that offset."""

@@ -1,9 +1,10 @@
 """The snapshots of a log's producers on the disk: `<offset>.snapshot`, the state that all batches below it lead to.
 
-One is written at every roll, at the new segment's base offset, and one at every clean stop, at the log's end. Opening
-the log takes the newest that can be read and replays the batches behind it. A snapshot saves reading; it is never the
-only place of anything. So a damaged one is passed over for an older one, one that cannot be written is a warning, and
-without any the log is replayed from its start.
+One is written at every roll, at the new segment's base offset, one with every checkpoint of a log that has producers,
+and one at every clean stop, at the log's end. Opening the log takes the newest that can be read and replays the batches
+behind it. A snapshot saves reading; it is never the only place of anything. So a damaged one is passed over for an
+older one, one that cannot be written is a warning, nobody waits until its name is durable, and without any the log is
+replayed from its start, or from where a checkpoint says that there were no producers yet.
 
 Recovery cuts a log nowhere below its durable mark: the newest two at or below the mark are all that can be wanted (the
 second in case the first is damaged), and those above it.
@@ -14,9 +15,9 @@ import re
 from collections.abc import Sequence
 from typing import Final
 
-from .checkpoint import read_file, replace_file
+from .checkpoint import put_in_place, read_file
 from .disk import Disk
-from .errors import CorruptLog, StorageError
+from .errors import StorageError
 from .producer_state import BadSnapshot, ProducerState
 from .segment import Segment
 
@@ -28,6 +29,26 @@ _SNAPSHOT = re.compile(r"(\d{20})\.snapshot")
 logger = logging.getLogger(__name__)
 
 
+class Snapshot:
+    """One that is to be written; that may be done in another thread."""
+
+    __slots__ = ("_data", "_disk", "_path", "is_written", "offset")
+
+    def __init__(self, disk: Disk, path: str, offset: int, data: bytes) -> None:
+        self._disk, self._path, self._data = disk, path, data
+        self.offset = offset
+        self.is_written = False
+
+    def write(self) -> None:
+        """Write it, if that can be done."""
+        try:
+            put_in_place(self._disk, self._path, self._data)
+        except StorageError as error:
+            logger.warning("producer snapshot not written path=%s error=%s", self._path, error)
+        else:
+            self.is_written = True
+
+
 class ProducerSnapshots:
     """The snapshots of one log."""
 
@@ -37,6 +58,7 @@ class ProducerSnapshots:
         self._directory = directory
         self.offsets: list[int] = []
         """Of those that are there, ascending."""
+        self._begun: int | None = None
 
     @classmethod
     def read(cls, disk: Disk, directory: str) -> "ProducerSnapshots":
@@ -47,10 +69,13 @@ class ProducerSnapshots:
         )
         return snapshots
 
-    def load(self, segments: Sequence[Segment], end_offset: int, *, now_ms: int) -> ProducerState:
+    def load(
+        self, segments: Sequence[Segment], end_offset: int, *, none_below: int, none_from: int, now_ms: int
+    ) -> ProducerState:
         """The state at the log's end: of the newest snapshot that can be read, and of the batches behind it.
 
-        Removes those of offsets that the log no longer has; StorageError if that cannot be done.
+        No producer is to be looked for below `none_below`, nor from `none_from` on. Removes the snapshots of offsets
+        that the log no longer has; StorageError if that cannot be done.
         """
         foreign = [offset for offset in self.offsets if offset > end_offset]
         for offset in foreign:
@@ -59,7 +84,7 @@ class ProducerSnapshots:
         if foreign:
             # Durably: the log will grow over these offsets again, with other batches.
             self._disk.sync_directory(self._directory)
-        start_offset, state = segments[0].base_offset, ProducerState()
+        start_offset, state = max(segments[0].base_offset, none_below), ProducerState()
         for offset in reversed([offset for offset in self.offsets if offset > start_offset]):
             try:
                 state = ProducerState.decode(read_file(self._disk, self._path(offset)), now_ms=now_ms)
@@ -70,19 +95,23 @@ class ProducerSnapshots:
                 continue
             start_offset = offset
             break
-        if start_offset < end_offset:
-            _replay(state, segments, start_offset, now_ms=now_ms)
+        if start_offset < none_from:
+            _replay(state, segments, start_offset, none_from, now_ms=now_ms)
         return state
 
-    def write(self, offset: int, state: ProducerState, *, mark: int) -> None:
-        """Keep the state at `offset`; drop what is no longer wanted, now that the durable mark stands at `mark`."""
-        if offset not in self.offsets:
-            try:
-                replace_file(self._disk, self._path(offset), state.encode())
-            except StorageError as error:
-                logger.warning("producer snapshot not written path=%s error=%s", self._path(offset), error)
-                return
-            self.offsets = sorted([*self.offsets, offset])
+    def begin(self, offset: int, state: ProducerState) -> Snapshot | None:
+        """The state at `offset`, to be written and then given to `end`; None if it is there, or is being written."""
+        if offset in self.offsets or offset == self._begun:
+            return None
+        self._begun = offset
+        return Snapshot(self._disk, self._path(offset), offset, state.encode())
+
+    def end(self, snapshot: Snapshot, *, mark: int) -> None:
+        """It is written, or could not be; what is no longer wanted goes, now that the durable mark is at `mark`."""
+        self._begun = None
+        if not snapshot.is_written:
+            return
+        self.offsets = sorted([*self.offsets, snapshot.offset])
         below = [known for known in self.offsets if known <= mark]
         for known in below[:-KEPT_BELOW_MARK]:
             self._remove(known)
@@ -98,16 +127,14 @@ class ProducerSnapshots:
         return f"{self._directory}/{offset:020d}{SUFFIX}"
 
 
-def _replay(state: ProducerState, segments: Sequence[Segment], start_offset: int, *, now_ms: int) -> None:
-    """Follow the batches from `start_offset` to the end."""
+def _replay(
+    state: ProducerState, segments: Sequence[Segment], start_offset: int, end_offset: int, *, now_ms: int
+) -> None:
+    """Follow the batches from `start_offset` on, at least to `end_offset`."""
     for segment in segments:
-        if segment.next_offset <= start_offset:
+        if segment.next_offset <= start_offset or segment.base_offset >= end_offset:
             continue
-        try:
-            for _, header in segment.headers(segment.locate(start_offset).position):
-                if header.producer_id >= 0:
-                    state.update(header, header.base_offset, timestamp=header.max_timestamp, now_ms=now_ms)
-                state.commit()
-        except CorruptLog as damage:
-            # Whoever reads there will stumble over it; the producers that wrote there may be taken for new ones.
-            logger.error("producers not replayed to the end segment=%s because=%s", segment.path, damage)
+        for _, header in segment.headers(segment.locate(start_offset).position, checked=True):
+            if header.producer_id >= 0:
+                state.update(header, header.base_offset, timestamp=header.max_timestamp, now_ms=now_ms)
+            state.commit()

@@ -23,7 +23,7 @@ producer keeps the last, as in Kafka, and we recognise every retry after a resta
 """
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import Final, NamedTuple
 from weakref import WeakSet
@@ -117,6 +117,10 @@ class ProducerState:
     def __len__(self) -> int:
         """How many producers are known."""
         return len(self._producers)
+
+    def items(self) -> Iterable[tuple[int, Producer]]:
+        """All producers with their ids."""
+        return self._producers.items()
 
     def get(self, producer_id: int) -> Producer | None:
         """A producer's state; None if nothing is known of it."""

@@ -4,8 +4,13 @@ After a clean stop the last segment's tail is walked and must end exactly at the
 In every other case, and whenever that does not fit (L-9):
 
 1. Leftovers of what was interrupted are removed (leftovers.py).
-2. Every batch from the segment that holds the durable mark on is read and checked (scan.py), and its indexes are built
-   anew. Segments wholly below the mark were synced together with their indexes and are trusted.
+2. Every batch behind the last checkpoint is read and checked (scan.py), and gets its place in the indexes. The
+   checkpoint stands in the file of the durable mark; what lies before it is durable, entries in the indexes included,
+   and is trusted as far as any segment is that this process has not written: readers check it on their way. What the
+   index files hold behind the checkpoint's entries may be zeros, a part of what was added, or what stood there long
+   before: it counts for nothing. Without a checkpoint, or if the indexes are not what it says, all of the segment that
+   holds the mark is read, and its indexes are built anew. Segments wholly below the mark were synced together with
+   their indexes.
 3. At the first bad batch it depends. *Above* the mark, a power cut may have torn or reordered what nobody had been told
    was safe: that batch and all that follows is cut. Since consumers may have seen some of it (acks=1 under
    `write.caching`), a new leader epoch begins there, on the disk before the first byte goes. *Below* the mark, or if
@@ -18,20 +23,21 @@ Every step may be the last before the power goes: doing all of them again leads 
 """
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from .config import LogConfig
 from .disk import Disk
-from .durable_mark import DurableMark
+from .durable_mark import Checkpoint, DurableMark
 from .errors import CorruptLog
 from .handles import Handles
 from .leader_epochs import LeaderEpochs
 from .leftovers import remove_leftovers, segment_bases
 from .producer_snapshots import ProducerSnapshots
 from .producer_state import ProducerState
+from .quarantine import forget_damage, is_noted
 from .scan import scan
-from .segment import Boundary, Room, Segment
+from .segment import SUFFIX, Boundary, Room, Segment
 from .segment_indexes import Tally
 
 REWRITE_SIZE: Final = 1 << 20
@@ -49,6 +55,8 @@ class Recovered:
     """Segments whose indexes were built anew."""
     quarantined: CorruptLog | None = None
     """Damage below the durable mark: the log takes no appends, and nothing was cut."""
+    lost: bool = False
+    """Nothing of the log could be opened (lost_log.py): not even which offsets it holds is known."""
 
     @property
     def is_clean(self) -> bool:
@@ -68,14 +76,18 @@ class OpenedLog:
     end_offset: int
     """Everything below is on the platter."""
     recovered: Recovered
+    checkpoint: Checkpoint | None = None
+    """The last one, if it holds."""
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, kw_only=True)
 class _Scanned:
     """One segment, read."""
 
     segment: Segment
     tally: Tally
+    read_from: int
+    """Where in the file reading began."""
     end: Boundary
     """Behind the last sound batch."""
     marked_position: int
@@ -102,31 +114,38 @@ class _Recovery:
     def __init__(self, disk: Disk, directory: str, config: LogConfig, handles: Handles) -> None:
         self.disk, self.directory, self.config, self.handles = disk, directory, config, handles
         self.mark = DurableMark.read(disk, directory)
+        self.was_quarantined = is_noted(disk, directory)
         if not segment_bases(disk, directory):
             # Before anything is cleared away: whatever is still there may tell what happened.
             raise CorruptLog(directory, 0, f"no segment is left; the durable mark is {self.mark.offset}")
         remove_leftovers(disk, directory)
         self.epochs, self.epochs_in_doubt = LeaderEpochs(disk, directory), False
         try:
-            self.epochs = LeaderEpochs.read(disk, directory)
+            self.epochs = self._read_epochs()
         except CorruptLog as doubt:
             logger.warning("the leader epochs are read from the batches directory=%s because=%s", directory, doubt)
             self.epochs_in_doubt = True
+        reads_all = self.mark.offset is None or self.epochs_in_doubt or self.was_quarantined
+        self.mark_trusted = None if reads_all else self.mark.offset
+        self.checkpoint = None if reads_all else self.mark.checkpoint
         self.segments = self._list_segments()
+        self.none_from: int | None = None
+        """No batch from here on has a producer, as far as that was seen."""
+        self.gone = self._missing_beginning()
 
     def open_clean(self, now_ms: int) -> OpenedLog | None:
         """The log as it was closed; None if it is not quite as it was."""
-        if self.epochs_in_doubt:
+        if self.epochs_in_doubt or self.was_quarantined or self.gone is not None:
             return None
         last = self.segments[-1]
         try:
             end = last.load_tail()
+            if end.offset != self.mark.offset or self.epochs.entries[-1].start_offset > end.offset:
+                return None
+            last.resume(now_ms=now_ms)
         except CorruptLog as doubt:
             logger.warning("reading again in spite of a clean stop directory=%s because=%s", self.directory, doubt)
             return None
-        if end.offset != self.mark.offset:
-            return None
-        last.resume(now_ms=now_ms)
         return self._opened(end.offset, Recovered(), now_ms)
 
     def recover(self, now_ms: int) -> OpenedLog:
@@ -138,6 +157,9 @@ class _Recovery:
         end_offset = scanned[-1].end.offset if scanned else self.segments[first].base_offset
         if bad is None and mark is not None and end_offset < mark:
             bad = CorruptLog(self.directory, 0, f"the log ends at {end_offset}, below the durable mark {mark}")
+        if self.gone is not None:
+            self._stand_in()
+            return self._quarantine(self.gone, max(end_offset, mark or 0), now_ms)
         if bad is not None and (mark is None or end_offset < mark):
             return self._quarantine(bad, end_offset if mark is None else mark, now_ms)
         truncated_bytes = 0
@@ -156,7 +178,20 @@ class _Recovery:
     def _opened(self, end_offset: int, recovered: Recovered, now_ms: int) -> OpenedLog:
         snapshots, producers = ProducerSnapshots.read(self.disk, self.directory), ProducerState()
         if recovered.quarantined is None:
-            producers = snapshots.load(self.segments, end_offset, now_ms=now_ms)
+            known = self.mark.checkpoint
+            none_below = known.offset if known is not None and not known.has_producers else 0
+            try:
+                producers = snapshots.load(
+                    *(self.segments, end_offset),
+                    none_below=none_below,
+                    none_from=end_offset if self.none_from is None else self.none_from,
+                    now_ms=now_ms,
+                )
+            except CorruptLog as damage:  # in what was not read just now, so it is durable
+                logger.error("quarantined directory=%s because=%s", self.directory, damage)
+                recovered = replace(recovered, quarantined=damage)
+            else:
+                self._forget_quarantine()
         return OpenedLog(
             segments=self.segments,
             leader_epochs=self.epochs,
@@ -165,12 +200,44 @@ class _Recovery:
             snapshots=snapshots,
             end_offset=end_offset,
             recovered=recovered,
+            checkpoint=self.checkpoint,
         )
+
+    def _forget_quarantine(self) -> None:
+        if self.was_quarantined:
+            logger.warning("sound again, no longer quarantined directory=%s", self.directory)
+            forget_damage(self.disk, self.directory)
+
+    def _read_epochs(self) -> LeaderEpochs:
+        epochs = LeaderEpochs.read(self.disk, self.directory)
+        first, begins = epochs.entries[0], segment_bases(self.disk, self.directory)[0]
+        if first.start_offset > begins:
+            raise CorruptLog(self.directory, 0, f"{first} is the first leader epoch, and the log begins at {begins}")
+        if epochs.latest < self.mark.leader_epoch:
+            raise CorruptLog(self.directory, 0, f"{epochs.latest} is the last, after {self.mark.leader_epoch}")
+        return epochs
+
+    def _missing_beginning(self) -> CorruptLog | None:
+        """The damage that it is when segments are gone from the log's beginning, of which the leader epochs know."""
+        if self.epochs_in_doubt:
+            return None
+        start, begins = self.epochs.entries[0].start_offset, self.segments[0].base_offset
+        if start == begins:
+            return None
+        return CorruptLog(f"{self.directory}/{start:020d}{SUFFIX}", 0, f"missing; what is left begins at {begins}")
+
+    def _stand_in(self) -> None:
+        """Let an empty segment stand for those that are gone, so that nobody takes the log to begin behind them."""
+        start, begins = self.epochs.entries[0].start_offset, self.segments[0].base_offset
+        self.segments.insert(0, Segment(self._room(), start, end=Boundary(0, begins)))
+
+    def _room(self) -> Room:
+        return Room(self.disk, self.directory, self.config, self.handles, self.epochs)
 
     def _list_segments(self) -> list[Segment]:
         """The segments by their files' names; each ends where the next begins, the last one not yet anywhere."""
         bases = segment_bases(self.disk, self.directory)
-        room = Room(self.disk, self.directory, self.config, self.handles, self.epochs)
+        room = self._room()
         return [
             Segment.load(room, base, next_offset=end)
             for base, end in zip(bases, [*bases[1:], *bases[-1:]], strict=True)
@@ -180,13 +247,31 @@ class _Recovery:
         """Number of the first segment to read.
 
         A mark exactly between two segments does not vouch for the first one's indexes: it may have been reached before
-        that one was closed. Hence `<`.
+        that one was closed. Hence `<`. A checkpoint does.
         """
-        mark = self.mark.offset
-        if mark is None or self.epochs_in_doubt:
+        mark = self.mark_trusted
+        if mark is None:
             return 0
-        below = [number for number, segment in enumerate(self.segments) if segment.base_offset < mark]
-        return below[-1] if below else 0
+        vouched = -1 if self.checkpoint is None else self.checkpoint.base_offset
+        for number, segment in reversed(list(enumerate(self.segments))):
+            # An empty one below the mark is none of the log, see `_scan_from`.
+            # Safe without: more is read then, up to all of the log.
+            if segment.base_offset == vouched or (segment.base_offset < mark and segment.size > 0):
+                return number
+        return 0
+
+    def _begin(self, segment: Segment) -> _Scanned:
+        """The segment, to be read from the last checkpoint on if that is in it and holds, else from its beginning."""
+        checkpoint = self.checkpoint
+        # Safe without: all of the segment is read then.
+        if checkpoint is not None and checkpoint.base_offset == segment.base_offset and checkpoint.position > 0:
+            try:
+                tally = segment.resume_indexes(checkpoint)
+                return _unread(segment, tally, Boundary(checkpoint.position, checkpoint.offset))
+            except CorruptLog as doubt:
+                logger.warning("reading from before the checkpoint segment=%s because=%s", segment.path, doubt)
+                self.checkpoint = None
+        return _unread(segment, Tally(self.config.index_interval_bytes), Boundary(0, segment.base_offset))
 
     def _scan_from(self, first: int, scanned: list[_Scanned]) -> CorruptLog | None:
         """Read the segments from number `first` on, to the end or to what is bad."""
@@ -200,17 +285,24 @@ class _Recovery:
                 continue
             if segment.base_offset != expected:
                 return CorruptLog(segment.path, 0, f"the segment begins where {expected} should be")
-            one = _Scanned(segment, Tally(self.config.index_interval_bytes), Boundary(0, expected), 0)
+            one = self._begin(segment)
             scanned.append(one)
+            begin, expected = one.end
+            if self.none_from is None:
+                self.none_from = expected
             try:
-                for position, header in scan(segment.file, expected, epochs=epochs, epoch_min=epoch):
-                    one.tally.add(position, header.size, header.last_offset, header.max_timestamp)
-                    one.end = Boundary(position + header.size, header.next_offset)
-                    if mark is None or header.next_offset <= mark:
-                        one.marked_position = one.end.position
-                    epoch = header.leader_epoch
-                    if epoch > self.epochs.latest:
-                        self.epochs.note(epoch, header.base_offset)
+                for position, header in scan(segment.file, expected, epochs=epochs, epoch_min=epoch, position=begin):
+                    size, next_offset = header.size, header.next_offset
+                    one.tally.add(position, size, next_offset - 1, header.max_timestamp)
+                    one.end = Boundary(position + size, next_offset)
+                    if mark is None or next_offset <= mark:
+                        one.marked_position = position + size
+                    if header.producer_id >= 0:
+                        self.none_from = next_offset
+                    if header.leader_epoch != epoch:
+                        epoch = header.leader_epoch
+                        if epoch > self.epochs.latest:
+                            self.epochs.note(epoch, header.base_offset)
             except CorruptLog as corrupt:
                 return corrupt
             expected = one.end.offset
@@ -221,6 +313,7 @@ class _Recovery:
         logger.error("quarantined directory=%s durable_mark=%s because=%s", self.directory, self.mark.offset, bad)
         last = self.segments[-1]
         last.next_offset = max(end_offset, last.base_offset)
+        last.tally = Tally(self.config.index_interval_bytes)  # what it has seen is not all that there should be
         return self._opened(end_offset, Recovered(quarantined=bad), now_ms)
 
     def _cut(self, bad: CorruptLog, scanned: list[_Scanned]) -> int:
@@ -229,7 +322,7 @@ class _Recovery:
         later = self.segments[self.segments.index(last.segment) + 1 :]
         cut = last.segment.size - last.end.position + sum(segment.size for segment in later)
         # Durable before anything goes: if the power goes in between, the epoch is bumped once more, which is harmless.
-        self.epochs.assign(self.epochs.latest + 1, last.end.offset)
+        self.epochs.assign(max(self.epochs.latest, self.mark.leader_epoch) + 1, last.end.offset)
         logger.warning(
             "cut directory=%s bytes=%d end_offset=%d leader_epoch=%d durable_mark=%s because=%s",
             *(self.directory, cut, last.end.offset, self.epochs.latest, self.mark.offset, bad),
@@ -249,18 +342,28 @@ class _Recovery:
             self.epochs.write()
         else:
             self.epochs.assign(0, scanned[0].segment.base_offset)
+        if self.epochs.latest < self.mark.leader_epoch:  # it was begun, and nothing was written in it
+            self.epochs.assign(self.mark.leader_epoch, scanned[-1].end.offset)
 
     def _settle(self, scanned: list[_Scanned], end_offset: int, now_ms: int) -> None:
         """Make durable what was found, and the last segment ready for appends."""
         for one in scanned:
             if end_offset != self.mark.offset:
                 _make_durable(one)
-            one.segment.adopt(one.tally, one.end, active=one.segment is self.segments[-1])
+            is_active = one.segment is self.segments[-1]
+            one.segment.adopt(one.tally, one.end, active=is_active, read_from=one.read_from)
         self.segments[-1].resume(now_ms=now_ms)
         if len(scanned) > 1:
             self.disk.sync_directory(self.directory)  # the first one's name was durable before the mark came so far
-        if self.mark.offset is None:
-            self.mark.write(end_offset)
+        # Safe without: it is written within a second; until then a start reads everything, or finds the epochs' file.
+        if self.mark.offset is None or self.mark.leader_epoch < self.epochs.latest:
+            self.mark.write(end_offset, self.checkpoint, leader_epoch=self.epochs.latest)
+
+
+def _unread(segment: Segment, tally: Tally, begin: Boundary) -> _Scanned:
+    """The segment, to be read from there on."""
+    position = begin.position
+    return _Scanned(segment=segment, tally=tally, read_from=position, end=begin, marked_position=position)
 
 
 def _make_durable(one: _Scanned) -> None:

@@ -5,46 +5,68 @@ batch before. Used by recovery, and by whoever wants to verify a log that is not
 """
 
 from collections.abc import Iterator
-from typing import Final
+from typing import Final, Protocol
 
 from ..protocol.batch import HEADER_SIZE, BatchHeader, CorruptBatch, crc_of, read_header
-from .disk import File
 from .errors import CorruptLog
-from .leader_epochs import LeaderEpochs
+from .leader_epochs import EpochEnd, LeaderEpochs
 
 WINDOW_SIZE: Final = 1 << 20
 
 
+class Readable(Protocol):
+    """What is asked of a file that is read."""
+
+    path: str
+
+    @property
+    def size(self) -> int:
+        """Where it ends."""
+
+    def read(self, position: int, size: int) -> bytes:
+        """Up to `size` bytes; fewer at the end of the file."""
+
+
 def scan(
-    file: File, base_offset: int, *, epochs: LeaderEpochs | None = None, epoch_min: int = -1
+    file: Readable,
+    base_offset: int,
+    *,
+    epochs: LeaderEpochs | None = None,
+    epoch_min: int = -1,
+    position: int = 0,
+    window_size: int = WINDOW_SIZE,
 ) -> Iterator[tuple[int, BatchHeader]]:
     """Position and header of each batch; `CorruptLog` at the first that is not sound or not in its place.
 
-    The first batch must begin at `base_offset`, and each must be of the leader epoch that `epochs` knows for its
-    offset; if nobody knows, they must ascend from `epoch_min`. Not for compacted logs, which have gaps.
+    The first batch must begin at `base_offset`, which is at `position` in the file, and each must be of the leader
+    epoch that `epochs` knows for its offset; if nobody knows, they must ascend from `epoch_min`. Not for compacted
+    logs, which have gaps.
     """
     window, window_start = memoryview(b""), 0
-    position, expected, size = 0, base_offset, file.size
+    expected, size, span = base_offset, file.size, EpochEnd(-1, base_offset)
     while position < size:
         at = position - window_start
+        end = None
         try:
             if at + HEADER_SIZE > len(window):
-                window, window_start, at = memoryview(file.read(position, WINDOW_SIZE)), position, 0
+                window, window_start, at = memoryview(file.read(position, window_size)), position, 0
             header = read_header(window, at)
             if at + header.size > len(window):
                 if position + header.size > size:
                     raise CorruptBatch(f"a batch of {header.size} bytes, of which {size - position} are there")
-                window, window_start, at = memoryview(file.read(position, max(header.size, WINDOW_SIZE))), position, 0
+                window, window_start, at = memoryview(file.read(position, max(header.size, window_size))), position, 0
+            end = position + header.size
             if crc_of(window, at, header.size) != header.crc:
                 raise CorruptBatch("the checksum does not hold")
         except CorruptBatch as error:
-            raise CorruptLog(file.path, position, str(error)) from error
+            raise CorruptLog(file.path, position, str(error), end=end) from error
         if header.base_offset != expected:
-            raise CorruptLog(file.path, position, f"offset {header.base_offset} where {expected} should be")
-        if header.leader_epoch < epoch_min or (
-            epochs is not None and header.leader_epoch != epochs.epoch_at(header.base_offset)
-        ):
-            raise CorruptLog(file.path, position, f"leader epoch {header.leader_epoch} does not belong here")
+            reason = f"offset {header.base_offset} where {expected} should be"
+            raise CorruptLog(file.path, position, reason, end=end)
+        if epochs is not None and expected >= span.end_offset:
+            span = epochs.span_at(expected)
+        if header.leader_epoch < epoch_min or (epochs is not None and header.leader_epoch != span.epoch):
+            raise CorruptLog(file.path, position, f"leader epoch {header.leader_epoch} does not belong here", end=end)
         yield position, header
         position += header.size
         expected, epoch_min = header.next_offset, header.leader_epoch

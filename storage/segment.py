@@ -19,13 +19,15 @@ from typing import Final, NamedTuple
 
 from ..protocol.batch import HEADER_SIZE, BatchHeader, Buffer, CorruptBatch, crc_of, read_header
 from .config import LogConfig
+from .digests import SUFFIX as DIGEST_SUFFIX
 from .disk import Disk, File, Syncable
+from .durable_mark import Checkpoint
 from .errors import CorruptLog, DiskFailed
 from .handles import Handles
 from .leader_epochs import LeaderEpochs
 from .offset_index import RELATIVE_OFFSET_MAX, OffsetEntry
 from .segment_indexes import SUFFIXES, SegmentIndexes, Tally, replace_indexes
-from .time_index import NO_TIMESTAMP, TimeEntry
+from .time_index import NO_TIMESTAMP, NOTHING, TimeEntry
 
 SUFFIX: Final = ".log"
 WINDOW_SIZE: Final = 16 * 1024
@@ -70,6 +72,8 @@ class Segment:
         self.pinned = False
         """Active, or not yet synced: its files stay open."""
         self.tally = Tally(config.index_interval_bytes)
+        self.verified_ms: int | None = None
+        """When the scrubber last read all of it, who alone sets and asks it; None if it has not yet looked."""
         self.limits = config
         """How large and how old it may get; replaced when the log's settings are."""
         self._disk = disk
@@ -79,6 +83,8 @@ class Segment:
         self._file: File | None = None
         self._indexes: SegmentIndexes | None = None
         self._rebuilt = False
+        self._unindexed: CorruptLog | None = None
+        """Why they could be built anew only up to there."""
         self._staged: list[Buffer] = []
         self._written_from = self.size
         """From here on the bytes are this process's own, or were checked when the log was opened."""
@@ -133,8 +139,14 @@ class Segment:
     @property
     def greatest(self) -> TimeEntry:
         """The greatest timestamp, and the last offset of the first batch that has it; a sealed one asks its index."""
-        if not self.pinned and self.tally.greatest.timestamp == NO_TIMESTAMP and self.size:
-            self.tally.greatest = self._last_of_time_index()
+        if not self.pinned and self.tally.greatest.timestamp == NO_TIMESTAMP and self.next_offset > self.base_offset:
+            greatest = self._last_of_time_index()
+            # Nothing behind it may be later, up to the segment's end: an index that was cut short is true as well.
+            position = 0 if greatest == NOTHING else self.locate(greatest.last_offset).position
+            if any(header.max_timestamp > greatest.timestamp for _, header in self.headers(position)):
+                self._rebuild_indexes(CorruptLog(self.stem + SUFFIXES[1], 0, f"{greatest} is not the greatest"))
+                greatest = self._last_of_time_index()
+            self.tally.greatest = greatest
         return self.tally.greatest
 
     # Appending. Only while the segment is active.
@@ -199,15 +211,26 @@ class Segment:
         assert self.active
         assert not self._staged
         self.active = False
+        self.verified_ms = None
 
-    def syncables(self) -> tuple[Syncable, ...]:
-        """What must be synced before the bytes are durable: of a sealed segment, the indexes too.
+    def checkpoint(self, *, has_producers: bool) -> Checkpoint:
+        """What is written so far; it holds once the file and the indexes have been synced."""
+        assert self._indexes is not None
+        return Checkpoint(
+            base_offset=self.base_offset,
+            offset=self.next_offset,
+            position=self.size,
+            greatest=self.tally.greatest_written,
+            offset_entries=self._indexes.offsets.entries.known(),
+            time_entries=self._indexes.times.entries.known(),
+            has_producers=has_producers,
+        )
 
-        The indexes of the active one are built again after a crash, so nobody waits for them.
-        """
+    def syncables(self, *, indexes: bool) -> tuple[Syncable, ...]:
+        """What must be synced before the bytes are durable, and, for a checkpoint or for good, the indexes too."""
         assert self._file is not None
         assert self._indexes is not None
-        return (self._file,) if self.active else (self._file, *self._indexes.maps())
+        return (self._file, *self._indexes.maps()) if indexes else (self._file,)
 
     def unpin(self) -> None:
         """Sealed and synced: from now on the files may be closed when others need the descriptors."""
@@ -223,6 +246,8 @@ class Segment:
             return Boundary(0, self.base_offset)
         if offset >= self.next_offset:
             return Boundary(self.size, self.next_offset)
+        if not self.size:
+            raise self._ends_early()
         try:
             return self._walk_to(offset, self.indexes.offsets.lookup(offset))
         except CorruptLog as doubt:
@@ -252,6 +277,10 @@ class Segment:
         size = end.position - begin.position
         return (data if size == len(data) else memoryview(data)[:size]), end
 
+    def distrust(self) -> None:
+        """Damage was found near: check again what was taken for sound, because it was written here or read before."""
+        self._written_from = self._checked_from = self._checked_to = self.size
+
     def confirms(self, entry: TimeEntry) -> bool:
         """Whether there is a batch of that last offset and that greatest timestamp: else the time index is wrong."""
         if entry.timestamp == NO_TIMESTAMP:
@@ -264,17 +293,29 @@ class Segment:
             return False
         return (header.max_timestamp, header.last_offset) == entry
 
-    def headers(self, position: int) -> Iterator[tuple[int, BatchHeader]]:
-        """Each batch from `position` to the end; `CorruptLog` where there should be one and is none."""
+    def headers(self, position: int, *, checked: bool = False) -> Iterator[tuple[int, BatchHeader]]:
+        """Each batch from `position` to the end; `CorruptLog` where the next one should be and is not.
+
+        What a header says of its own batch is believed only if `checked`: whoever passes a batch by for what its header
+        says must ask for that.
+        """
         window, window_start = b"", 0
+        expected = self.base_offset if position == 0 else None
         if position < 0:
-            raise CorruptLog(self.path, position, "no position")  # an index said so
+            raise CorruptLog(self.stem + SUFFIXES[0], 0, f"it names position {position}")
         while position < self.size:
             if position - window_start + HEADER_SIZE > len(window):
                 window, window_start = self.file.read(position, min(WINDOW_SIZE, self.size - position)), position
             header = self._parse(window, position - window_start, position)
+            if expected is not None and header.base_offset != expected:
+                raise CorruptLog(self.path, position, f"offset {header.base_offset} instead of {expected}")
+            if checked and not self._is_checked(position, position + header.size):
+                self._check_batch(position, header)
             yield position, header
             position += header.size
+            expected = header.next_offset
+        if expected is not None and expected < self.next_offset:
+            raise self._ends_early()
 
     def header_at(self, position: int) -> BatchHeader:
         """The header of one batch; `CorruptLog` if there is none."""
@@ -282,11 +323,7 @@ class Segment:
 
     def batch_at(self, position: int) -> bytes:
         """One batch, checked."""
-        header = self.header_at(position)
-        data = self._read_exactly(position, header.size)
-        begin = Boundary(position, header.base_offset)
-        self._check(data, begin, Boundary(position + header.size, header.next_offset))
-        return data
+        return self._check_batch(position, self.header_at(position))
 
     # Opening and closing.
 
@@ -311,33 +348,62 @@ class Segment:
         self.tally = tally
         return end
 
-    def adopt(self, tally: Tally, end: Boundary, *, active: bool) -> None:
-        """Every batch was checked just now, and they end at `end`: build the indexes anew from their tally.
+    def resume_indexes(self, checkpoint: Checkpoint) -> Tally:
+        """Open the indexes as the checkpoint knows them, and say what the tally was there.
 
+        `CorruptLog` if something of what it vouches for is not there.
+        """
+        if self.size < checkpoint.position:
+            raise CorruptLog(self.path, self.size, f"the file ends here, the checkpoint is at {checkpoint.position}")
+        self.header_at(0)  # `resume` wants it
+        size_max = self._config.segment_index_bytes
+        self._indexes = SegmentIndexes.resume(self._disk, self.stem, checkpoint, size_max=size_max)
+        last = self._indexes.offsets.last
+        return Tally(
+            self._config.index_interval_bytes,
+            bytes_since_point=checkpoint.position - (0 if last is None else last.position),
+            greatest=checkpoint.greatest,
+        )
+
+    def adopt(self, tally: Tally, end: Boundary, *, active: bool, read_from: int) -> None:
+        """Every batch from `read_from` on was checked just now, they end at `end`, the tally has seen them: index them.
+
+        Behind what the indexes hold, if they were resumed, which is when it was not read from its beginning; else anew.
         Those of an active segment need not be durable.
         """
-        self._close_indexes()
+        if read_from == 0:
+            self._close_indexes()
+        self._remove_digest()
         self.size, self.next_offset = end
         self.staged_size = self.size
-        self._written_from = 0
-        if active:
+        self._written_from = read_from
+        if read_from == 0 and not active:
+            replace_indexes(self._disk, self.stem, self.base_offset, tally)
+        elif self._indexes is not None:
+            self._indexes.extend(tally.points)
+        else:
             size_max = self._config.segment_index_bytes
             self._indexes = SegmentIndexes.create(self._disk, self.stem, self.base_offset, size_max=size_max)
-            self._indexes.rewrite(tally.points)
-        else:
-            replace_indexes(self._disk, self.stem, self.base_offset, tally)
+            self._indexes.extend(tally.points)
+        if self._indexes is not None and not active:
+            self._indexes.finish(tally.greatest)
+            for entries in self._indexes.maps():
+                # Safe without: entries that are not there after a power cut are made again.
+                entries.sync()
+            self._close_indexes()
         tally.commit()
         self.tally = tally
 
     def resume(self, *, now_ms: int) -> None:
-        """Open the segment for appends. Its tally has seen every batch."""
-        self.active = self.pinned = True
-        assert self.file.size == self.size == self.staged_size
-        assert self.indexes is not None  # opened and pinned from here on
-        self._handles.forget(self)
-        self.created_ms = now_ms
+        """Open the segment for appends. Its tally has seen every batch. `CorruptLog` if it begins with none."""
         if self.size:
             self.first_timestamp = self.header_at(0).max_timestamp
+        self.active = self.pinned = True
+        self._remove_digest()
+        assert self.file.size == self.size == self.staged_size
+        self.indexes.reopen()  # pinned from here on
+        self._handles.forget(self)
+        self.created_ms = now_ms
 
     def evict(self) -> None:
         """Close what can be opened again."""
@@ -345,9 +411,9 @@ class Segment:
         self._close_files()
 
     def remove(self) -> None:
-        """Remove the files; durable when the directory has been synced. Indexes without a log are nothing."""
+        """Remove the files; durable when the directory has been synced. What belongs to no log is nothing."""
         self.close()
-        for suffix in (SUFFIX, *SUFFIXES):
+        for suffix in (SUFFIX, *SUFFIXES, DIGEST_SUFFIX):
             if self._disk.exists(self.stem + suffix):
                 self._disk.remove(self.stem + suffix)
 
@@ -356,6 +422,11 @@ class Segment:
         self._handles.forget(self)
         self.pinned = False
         self._close_files()
+
+    def _remove_digest(self) -> None:
+        """It says what the file may no longer be, or will not be. If a crash brings it back, it is removed again."""
+        if self._disk.exists(self.stem + DIGEST_SUFFIX):
+            self._disk.remove(self.stem + DIGEST_SUFFIX)
 
     def _close_files(self) -> None:
         if self._file is not None:
@@ -393,10 +464,17 @@ class Segment:
         begin = known.position if known is not None else 0
         for position, header in self.headers(begin):
             if position == begin and known is not None and header.last_offset != known.last_offset:
-                raise CorruptLog(self.path, position, f"the index expects {known}, there is {header}")
+                raise self._contradicted(known, header)
             if header.last_offset >= offset:
                 return Boundary(position, header.base_offset)
-        raise CorruptLog(self.path, self.size, f"the segment ends before offset {offset}")
+        raise self._ends_early()
+
+    def _ends_early(self) -> CorruptLog:
+        return CorruptLog(self.path, self.size, f"the segment ends before offset {self.next_offset}")
+
+    def _contradicted(self, known: OffsetEntry, header: BatchHeader) -> CorruptLog:
+        """What is in doubt then is the index: rotten bytes of the log are found when they are checked."""
+        return CorruptLog(self.stem + SUFFIXES[0], 0, f"it expects {known}, there is {header}")
 
     def _last_whole(self, data: bytes, begin: Boundary) -> Boundary:
         """Where the last batch ends that is whole in `data`. The index saves walking all of them."""
@@ -420,7 +498,7 @@ class Segment:
         try:
             header = self._parse(data, known.position - begin.position, known.position)
             if header.last_offset != known.last_offset:
-                raise CorruptLog(self.path, known.position, f"the index expects {known}, there is {header}")
+                raise self._contradicted(known, header)
         except CorruptLog as doubt:
             if not self._rebuilt:
                 self._rebuild_indexes(doubt)
@@ -435,23 +513,38 @@ class Segment:
             while stop - end.position >= HEADER_SIZE:
                 at = end.position - begin.position
                 header = self._parse(data, at, end.position)
-                if end.position + header.size > stop:
-                    if end.position + header.size > limit.position:
+                batch_end = end.position + header.size
+                if batch_end > stop:
+                    if batch_end > limit.position:
                         raise CorruptLog(self.path, end.position, "a batch reaches beyond where one should begin")
                     break
-                if crc_of(data, at, header.size) != header.crc:
-                    raise CorruptLog(self.path, end.position, "the checksum does not hold")
-                if header.base_offset != end.offset:
-                    raise CorruptLog(self.path, end.position, f"offset {header.base_offset} instead of {end.offset}")
-                if header.leader_epoch != self._epochs.epoch_at(end.offset):
-                    raise CorruptLog(self.path, end.position, f"leader epoch {header.leader_epoch} cannot be here")
-                end = Boundary(end.position + header.size, header.next_offset)
+                why = self._why_unsound(data, at, header, end.offset)
+                if why is not None:
+                    raise CorruptLog(self.path, end.position, why, end=batch_end)
+                end = Boundary(batch_end, header.next_offset)
         except CorruptLog:
             if end == begin:
                 raise
             # What is sound is served; the next read begins at the bad batch, and fails.
         self._remember_checked(begin.position, end.position)
         return end
+
+    def _check_batch(self, position: int, header: BatchHeader) -> bytes:
+        """The batch at `position`, whose header was read there, if it is sound."""
+        data = self._read_exactly(position, header.size)
+        begin = Boundary(position, header.base_offset)
+        self._check(data, begin, Boundary(position + header.size, header.next_offset))
+        return data
+
+    def _why_unsound(self, data: Buffer, at: int, header: BatchHeader, offset: int) -> str | None:
+        """What is wrong with the whole batch at `at` in `data`, which should begin at `offset`; None for nothing."""
+        if crc_of(data, at, header.size) != header.crc:
+            return "the checksum does not hold"
+        if header.base_offset != offset:
+            return f"offset {header.base_offset} instead of {offset}"
+        if header.leader_epoch != self._epochs.epoch_at(offset):
+            return f"leader epoch {header.leader_epoch} cannot be here"
+        return None
 
     def _is_checked(self, begin: int, end: int) -> bool:
         return begin >= self._written_from or (self._checked_from <= begin and end <= self._checked_to)
@@ -466,12 +559,19 @@ class Segment:
 
     def _last_of_time_index(self) -> TimeEntry:
         """The time index's last entry, if the batch that it names has that timestamp indeed."""
-        if not self.confirms(self.indexes.times.last) and not self._rebuilt:
+        last = self.indexes.times.last
+        is_true = self.confirms(last) if last != NOTHING else not self._has_times()
+        if not is_true and not self._rebuilt:
             self._rebuild_indexes(CorruptLog(self.path, 0, "the last entry of the time index is not true"))
+        if self._unindexed is not None:
+            raise self._unindexed
         return self.indexes.times.last
 
+    def _has_times(self) -> bool:
+        return any(header.max_timestamp > NO_TIMESTAMP for _, header in self.headers(0))
+
     def _rebuild_indexes(self, doubt: CorruptLog) -> None:
-        """Build the indexes from the headers of the batches; raises `doubt` if that was done before.
+        """Build the indexes from the batches; raises `doubt` if that was done before.
 
         They reach as far as the batches are sound: what lies behind is for the reader to stumble over.
         """
@@ -481,9 +581,10 @@ class Segment:
         self._rebuilt = True
         tally = Tally(self.tally.interval_bytes)
         try:
-            for position, header in self.headers(0):
+            for position, header in self.headers(0, checked=True):
                 tally.add(position, header.size, header.last_offset, header.max_timestamp)
         except CorruptLog as corrupt:
+            self._unindexed = corrupt
             logger.warning("the indexes end early segment=%s because=%s", self.path, corrupt)
         if self.pinned:
             # In place, for a flush may be syncing the files; the tally goes on, it knows what is staged besides.
@@ -495,4 +596,5 @@ class Segment:
             self._close_indexes()
             replace_indexes(self._disk, self.stem, self.base_offset, tally)
             self._indexes = self._load_indexes()
-            self.tally.greatest = tally.greatest
+            if self._unindexed is None:
+                self.tally.greatest = tally.greatest

@@ -8,11 +8,12 @@ from typing import Final, NamedTuple
 
 from .checkpoint import replace_file
 from .disk import Disk
+from .durable_mark import Checkpoint
 from .errors import CorruptLog
 from .index import MappedEntries
 from .offset_index import SUFFIX as OFFSET_INDEX_SUFFIX
 from .offset_index import OffsetEntry, OffsetIndex
-from .time_index import NO_TIMESTAMP, TimeEntry, TimeIndex
+from .time_index import NO_TIMESTAMP, NOTHING, TimeEntry, TimeIndex
 from .time_index import SUFFIX as TIME_INDEX_SUFFIX
 
 SUFFIXES: Final = (OFFSET_INDEX_SUFFIX, TIME_INDEX_SUFFIX)
@@ -30,10 +31,11 @@ class Tally:
 
     __slots__ = ("_committed", "bytes_since_point", "greatest", "interval_bytes", "points")
 
-    def __init__(self, interval_bytes: int) -> None:
+    def __init__(self, interval_bytes: int, *, bytes_since_point: int = 0, greatest: TimeEntry = NOTHING) -> None:
+        """Of an empty segment, or of one in which it has come so far already."""
         self.interval_bytes = interval_bytes
-        self.bytes_since_point = 0
-        self.greatest = TimeEntry(NO_TIMESTAMP, -1)
+        self.bytes_since_point = bytes_since_point
+        self.greatest = greatest
         self.points: list[IndexPoint] = []
         self._committed = (self.bytes_since_point, self.greatest)
 
@@ -51,6 +53,11 @@ class Tally:
         if self.points:
             self.points = []
         self._committed = (self.bytes_since_point, self.greatest)
+
+    @property
+    def greatest_written(self) -> TimeEntry:
+        """The greatest timestamp as of the last `commit`."""
+        return self._committed[1]
 
     def rewind(self) -> None:
         """What was added since the last `commit` was not written."""
@@ -92,6 +99,25 @@ class SegmentIndexes:
             raise
         return cls(offsets, times)
 
+    @classmethod
+    def resume(cls, disk: Disk, stem: str, checkpoint: Checkpoint, *, size_max: int) -> "SegmentIndexes":
+        """Those that the checkpoint knows, for more appends; `CorruptLog` if one of them is not there."""
+        offsets = OffsetIndex.resume(
+            *(disk, stem + OFFSET_INDEX_SUFFIX, checkpoint.base_offset),
+            known=checkpoint.offset_entries,
+            size_max=size_max,
+        )
+        try:
+            times = TimeIndex.resume(
+                *(disk, stem + TIME_INDEX_SUFFIX, checkpoint.base_offset),
+                known=checkpoint.time_entries,
+                size_max=size_max,
+            )
+        except BaseException:
+            offsets.entries.close()
+            raise
+        return cls(offsets, times)
+
     def reserve(self, count: int) -> None:
         """Make room for so many points, and for the entry that closing adds; `DiskFull` if there is none."""
         if count:
@@ -113,6 +139,10 @@ class SegmentIndexes:
         """Begin anew, in place."""
         self.offsets.clear()
         self.times.clear()
+        self.extend(points)
+
+    def extend(self, points: list[IndexPoint]) -> None:
+        """Make room for the points and write them."""
         if points:
             self.reserve(len(points))
             self.append(points)
@@ -124,6 +154,17 @@ class SegmentIndexes:
             self.times.append(*greatest)
         self.offsets.entries.trim()
         self.times.entries.trim()
+
+    def reopen(self) -> None:
+        """The segment takes appends again: what `finish` added goes, and all is as if it had never been closed.
+
+        It is the one entry of a batch that stands behind the last point: those of points do not.
+        """
+        last_point = self.offsets.last
+        if self.times.last.timestamp > NO_TIMESTAMP and (
+            last_point is None or self.times.last.last_offset > last_point.last_offset
+        ):
+            self.times.drop_last()
 
     def maps(self) -> tuple[MappedEntries, MappedEntries]:
         """Both files, to be synced."""

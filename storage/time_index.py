@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 
 from .disk import Disk
 from .errors import CorruptLog
-from .index import MappedEntries
+from .index import IndexedEntries, MappedEntries
 
 SUFFIX: Final = ".timeindex"
 NO_TIMESTAMP: Final = -1
@@ -62,6 +62,11 @@ class TimeIndex:
             raise CorruptLog(path, 0, "not a time index that was closed")
         return index
 
+    @classmethod
+    def resume(cls, disk: Disk, path: str, base_offset: int, *, known: IndexedEntries, size_max: int) -> "TimeIndex":
+        """The one that a checkpoint knows, for more appends; `CorruptLog` if it is not there."""
+        return cls(MappedEntries.resume(disk, path, known, entry_size=ENTRY_SIZE, size_max=size_max), base_offset)
+
     def append(self, timestamp: int, last_offset: int) -> None:
         """Add an entry, for which room was reserved, if the timestamp grew."""
         if timestamp > self.last.timestamp:
@@ -73,10 +78,20 @@ class TimeIndex:
         """The bytes of one entry in a segment that begins at `base_offset`."""
         return _ENTRY.pack(entry.timestamp, entry.last_offset - base_offset)
 
+    @staticmethod
+    def decode(data: bytes, base_offset: int) -> list[TimeEntry]:
+        """The entries in whole bytes of a file, whatever they say."""
+        return [TimeEntry(timestamp, base_offset + relative) for timestamp, relative in _ENTRY.iter_unpack(data)]
+
     def clear(self) -> None:
         """Forget all entries; the file keeps its size."""
-        self.entries.count = 0
+        self.entries.cut(0)
         self.last = NOTHING
+
+    def drop_last(self) -> None:
+        """Take back the last entry, which closing has added."""
+        self.entries.cut(self.entries.count - 1)
+        self.last = self._get(self.entries.count - 1)
 
     def lookup(self, timestamp: int) -> TimeEntry:
         """The last entry of at most that time: every record that is later lies at or behind its batch."""

@@ -28,7 +28,7 @@ def find_timestamp(
         if segment.next_offset > start_offset and segment.greatest.timestamp >= timestamp_ms:
             entry = _at_most(segment, timestamp_ms)
             position = segment.locate(max(entry.last_offset, start_offset)).position
-            for at, header in segment.headers(position):
+            for at, header in segment.headers(position, checked=True):
                 if header.last_offset >= up_to:
                     return None
                 if header.max_timestamp >= timestamp_ms:
@@ -67,7 +67,8 @@ def _greatest_below(segment: Segment, up_to: int) -> TimeEntry:
     # Only a part of the segment counts: what the index knows of it, and what came after the index's last word.
     known = segment.indexes.times.before_offset(up_to)
     greatest = known if segment.confirms(known) else NOTHING
-    for _, header in segment.headers(segment.locate(max(greatest.last_offset, segment.base_offset)).position):
+    position = segment.locate(max(greatest.last_offset, segment.base_offset)).position
+    for _, header in segment.headers(position, checked=True):
         if header.last_offset >= up_to:
             break
         if header.max_timestamp > greatest.timestamp:

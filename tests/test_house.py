@@ -40,9 +40,11 @@ ALLOWED: Mapping[str, Mapping[str, str]] = {
     },
     "files": {
         "storage/disk.py": "RealDisk is where the disk enters",
+        "storage/filesystem.py": "the part of RealDisk that is Linux's alone",
         "broker/reference.py": "writes the generated documents; no broker runs in its process",
     },
     "tasks": {
+        "broker/acceptor.py": "the owner of connections on the doorstep, which ends every one that it starts",
         "client/tasks.py": "the owner of the client's tasks, which ends every one that it starts",
     },
     "threads": {

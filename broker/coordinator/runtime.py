@@ -25,7 +25,8 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 from ...protocol import batch as batches
 from ...protocol.errors import ErrorCode, ProtocolError, RequestRefused
 from ...protocol.records import build_batch, iterate
-from ...storage.errors import StorageError
+from ...storage.errors import DiskFull, StorageError
+from ..disk_space import MakeRoom, no_room
 from ..environment import Environment
 from ..request import Pending, RequestContext
 from ..topics.internal_topics import OFFSETS_TOPIC
@@ -137,7 +138,13 @@ class CoordinatorRuntime:
     """See above."""
 
     def __init__(
-        self, topics: Topics, *, environment: Environment, settings: GroupSettings, counters: Counters
+        self,
+        topics: Topics,
+        *,
+        environment: Environment,
+        settings: GroupSettings,
+        counters: Counters,
+        make_room: MakeRoom = no_room,
     ) -> None:
         self._topics = topics
         self._view = RegistryView(topics)
@@ -145,6 +152,7 @@ class CoordinatorRuntime:
         self.settings = settings
         """What holds now."""
         self._counters = counters
+        self._make_room = make_room
         self._memory = GroupMemory(settings.memory_max_bytes)
         self._shards: list[_Shard] = []
         self._waiting_for_topic: list[ReadyWaiter] = []
@@ -255,7 +263,7 @@ class CoordinatorRuntime:
         ]
         unread: deque[_Shard] = deque()
         for shard in self._shards:
-            if shard.partition.log_start_offset == shard.partition.high_watermark:
+            if shard.partition.is_empty:
                 self._loaded(shard)  # who has just had the topic made need not come again
             else:
                 unread.append(shard)
@@ -377,15 +385,8 @@ class CoordinatorRuntime:
     def _write(self, shard: _Shard, records: Iterable[Record]) -> None:
         """All of them, in one batch, at once. Raises RequestRefused."""
         wall_ms = self._environment.now_ms()
-        batch = _Batch()
-        machine = shard.machine
         try:
-            data = build_batch((*machine.encode(record), (), wall_ms) for record in records)
-            waiter = partial(self._durable, shard, batch)
-            shard.partition.append(memoryview(data), acks=ACKS_ALL, now_ms=wall_ms, waiter=waiter)
-            shard.partition.write_out()
-            if batch.error is not None:
-                raise batch.error
+            batch = self._written(shard, records, wall_ms)
         except (StorageError, ProtocolError, RequestRefused, UnwritableRecord) as error:
             line = "decision not written partition=%d error=%s"
             self._complain(logging.WARNING, line, shard.partition.index, str(error))
@@ -396,6 +397,23 @@ class CoordinatorRuntime:
         batch.is_written = True
         if not batch.is_durable:
             shard.last = batch
+
+    def _written(self, shard: _Shard, records: Iterable[Record], wall_ms: int) -> _Batch:
+        """The batch, in the page cache. Raises StorageError, ProtocolError, RequestRefused, UnwritableRecord."""
+        while True:
+            batch = _Batch()
+            try:
+                data = build_batch((*shard.machine.encode(record), (), wall_ms) for record in records)
+                waiter = partial(self._durable, shard, batch)
+                shard.partition.append(memoryview(data), acks=ACKS_ALL, now_ms=wall_ms, waiter=waiter)
+                shard.partition.write_out()
+                if batch.error is not None:
+                    raise batch.error
+            except DiskFull:
+                if not self._make_room():
+                    raise
+            else:
+                return batch
 
     def _complain(self, level: int, line: str, *facts: object, is_defect: bool = False) -> None:
         """Write a line that every further request could be a reason for, once a second."""

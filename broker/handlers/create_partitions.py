@@ -59,9 +59,11 @@ class _Growth:
         try:
             topic = topics.find(wanted.name, ZERO_UUID)
             self._services.growth.check(topic, wanted.count)
+            added = wanted.count - len(topic.partitions)
             if wanted.assignments is not None:
-                added = wanted.count - len(topic.partitions)
                 _check_assignments(wanted.assignments, added=added, services=self._services)
+            if not self._validate_only:
+                self._services.disk_space.admit_partitions(added)
         except RequestRefused as refused:
             self._results.fail(wanted.name, refused)
             return

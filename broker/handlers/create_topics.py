@@ -71,6 +71,7 @@ class _Creation:
                     result = self._result(topic.name, partitions, configs, topic_id=outcome.topic_id)
                     self._results.end(topic.name, result)
 
+            self._services.disk_space.admit_partitions(partitions)
             topics.create(topic.name, partitions=partitions, configs=configs, waiter=ended)
         except RequestRefused as error:
             self._results.fail(topic.name, error)

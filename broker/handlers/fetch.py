@@ -228,7 +228,7 @@ class _Reading:
 
     def _refusal(self, wanted: WantedPartition, partition: Partition | None, code: ErrorCode) -> PartitionData:
         leader = NO_LEADER
-        if partition is None:
+        if partition is None or partition.log.recovered.lost:
             high_watermark = last_stable_offset = log_start_offset = -1
         else:
             high_watermark, last_stable_offset = partition.high_watermark, partition.last_stable_offset

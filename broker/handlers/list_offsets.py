@@ -131,9 +131,9 @@ def _find(partition: Partition, timestamp: int) -> tuple[int, int, int]:
     if timestamp in (LATEST_TIERED, EARLIEST_PENDING_UPLOAD):
         return UNKNOWN, UNKNOWN, UNKNOWN
     if timestamp == MAX_TIMESTAMP:
-        found = partition.log.find_max_timestamp(up_to=partition.high_watermark)
+        found = partition.find_timestamp(None)
     else:
-        found = partition.log.find_timestamp(timestamp, up_to=partition.high_watermark)
+        found = partition.find_timestamp(timestamp)
     if found is None:
         return UNKNOWN, UNKNOWN, UNKNOWN
     return found.offset, found.timestamp, found.leader_epoch

@@ -81,8 +81,10 @@ class _Answer:
         topics = self._services.topics
         if topics.await_creation(name, ended):
             return
+        partitions = self._services.config.num_partitions
         try:
-            topics.create(name, partitions=self._services.config.num_partitions, configs={}, waiter=ended)
+            self._services.disk_space.admit_partitions(partitions)
+            topics.create(name, partitions=partitions, configs={}, waiter=ended)
         except RequestRefused as error:
             ended(error)
 

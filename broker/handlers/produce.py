@@ -165,16 +165,20 @@ def _is_transactional(topic: TopicProduceData) -> bool:
 class _Appender:
     """Appends batches under the circumstances that all partitions of a request share."""
 
-    __slots__ = ("_acks", "_now_ms", "_topics", "_version")
+    __slots__ = ("_acks", "_disk_space", "_now_ms", "_topics", "_version")
 
     def __init__(self, context: RequestContext, services: Services, acks: int) -> None:
         self._topics = services.topics
+        self._disk_space = services.disk_space
         self._version = context.version
         self._acks = acks
         self._now_ms = services.environment.now_ms()
 
     def __call__(self, topic_data: TopicProduceData, data: PartitionProduceData, outcome: _Outcome) -> None:
-        """In Kafka's order: acks, existence, shape, append [B-1, B-18, B-2, B-3]. Raises what ANSWERABLE lists."""
+        """In Kafka's order: acks, existence, shape, append [B-1, B-18, B-2, B-3]. Raises what ANSWERABLE lists.
+
+        Space is asked for before the batch is looked into: on a full disk a retry costs next to nothing.
+        """
         if self._acks not in (ACKS_NONE, ACKS_LEADER, ACKS_ALL):
             raise RequestRefused(ErrorCode.INVALID_REQUIRED_ACKS, f"acks is -1, 0 or 1, not {self._acks}")
         topic = self._topics.find(topic_data.name, topic_data.topic_id)
@@ -191,6 +195,7 @@ class _Appender:
             and records[CODEC_POSITION] & CODEC_MASK == Codec.ZSTD
         ):
             raise RequestRefused(ErrorCode.UNSUPPORTED_COMPRESSION_TYPE, "zstd needs Produce v7 or newer")
+        self._disk_space.admit(len(records))
         base_offset, append_time_ms = partition.append(records, acks=self._acks, now_ms=self._now_ms, waiter=outcome)
         outcome.base_offset = base_offset
         outcome.log_append_time_ms = append_time_ms

@@ -8,8 +8,9 @@ from collections.abc import Iterator, Sequence
 
 from ...protocol import batch as batches
 from ...protocol.records import build_batch, iterate
-from ...storage.errors import LogOffline, StorageError
+from ...storage.errors import DiskFull, LogOffline, StorageError
 from ...storage.log import Flush, Log
+from ..disk_space import MakeRoom, no_room
 from ..environment import Environment
 from ..topics.flusher import DurableWaiter, DurableWaiters, Flusher
 from .records import Fact, decode, encode
@@ -22,10 +23,11 @@ READ_SIZE = 1 << 20
 class MetadataStore:
     """Appends facts and replays them."""
 
-    def __init__(self, log: Log, *, environment: Environment, flusher: Flusher) -> None:
+    def __init__(self, log: Log, *, environment: Environment, flusher: Flusher, make_room: MakeRoom = no_room) -> None:
         self.log = log
         self._environment = environment
         self._flusher = flusher
+        self._make_room = make_room
         self._waiters = DurableWaiters()
         self._writes_fail = False
 
@@ -44,8 +46,7 @@ class MetadataStore:
         now_ms = self._environment.now_ms()
         batch = memoryview(build_batch((None, encode(fact), (), now_ms) for fact in facts))
         try:
-            self.log.append(batch, batches.read_header(batch), now_ms=now_ms)
-            self.log.write_out()
+            self._write(batch, now_ms)
         except StorageError as error:
             if not self._writes_fail:
                 # Once until it works again: on a full disk every retry of every client ends here.
@@ -56,6 +57,17 @@ class MetadataStore:
         self._writes_fail = False
         self._waiters.add(self.log.end_offset, waiter)
         self._flusher.kick(self)
+
+    def _write(self, batch: memoryview, now_ms: int) -> None:
+        while True:
+            try:
+                self.log.append(batch, batches.read_header(batch), now_ms=now_ms)
+                self.log.write_out()
+            except DiskFull:
+                if not self._make_room():
+                    raise
+            else:
+                return
 
     def begin_flush(self) -> Flush | None:
         """What the next commit round has to sync."""

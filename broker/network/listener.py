@@ -5,8 +5,9 @@ import contextlib
 import logging
 import socket
 
+from ..acceptor import Acceptor
 from ..config import ListenerAddress, join_address
-from ..environment import Environment
+from ..environment import Environment, Listening
 from ..request import Address
 from .commons import Commons
 from .connection import Connection
@@ -32,13 +33,15 @@ class Listener:
         self._connections: dict[Connection, None] = {}
         self._empty = asyncio.Event()
         self._empty.set()
-        self._server: asyncio.AbstractServer | None = None
+        self._server: Listening | None = None
         self._is_stopping = False
 
     async def start(self) -> None:
         """Bind and accept. Raises OSError."""
         server = await self._environment.listen(self._address.host, self._address.port, self._connection)
         self._server = server
+        if isinstance(server, Acceptor):
+            server.on_pause = self._paused
         sockets = getattr(server, "sockets", ())
         for listening in sockets:
             # Its connections inherit it: without it megabytes go into the kernel at once, and a reader that takes its
@@ -112,6 +115,11 @@ class Listener:
                 self._empty.set()
             self._metrics.connections_active[self.name] = len(self._connections)
         self._metrics.connections_closed[reason] = self._metrics.connections_closed.get(reason, 0) + 1
+
+    def _paused(self, why: OSError) -> None:
+        self._metrics.accept_pauses += 1
+        line = "no connection can be accepted for the moment, %s listener=%s"
+        self._commons.log.say(logger, logging.WARNING, line, why.strerror, self.name)
 
     def _connection(self) -> Connection:
         return Connection(home=self, commons=self._commons)

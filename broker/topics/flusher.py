@@ -8,6 +8,11 @@ round holds one append, at high load thousands.
 A sync is done on the loop while it is measured to be quicker than the hop to a thread (`inline_max_s`), in the pool
 otherwise. A failed sync is final for that log (the kernel may have dropped the pages: a second fsync would lie);
 other logs go on.
+
+A round of many logs is one sync of everything on the disk (`Volume.sync_all`) where that is measured to be quicker. It
+also writes what other programs have left unwritten, so it may become slow at any time: then it is not used again until
+the rounds have taken a hundred times as long as was lost by it. When it fails, nobody knows whose bytes are gone, so
+every log of the directory goes offline.
 """
 
 import asyncio
@@ -16,6 +21,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Protocol
 
+from ...storage.disk import Volume
 from ...storage.errors import StorageError
 from ...storage.log import Flush
 from ..environment import Environment
@@ -24,7 +30,14 @@ from ..metrics import Metrics
 INLINE_SYNC_MAX_S = 0.0005
 SMOOTHING = 0.2
 """Weight of the newest measurement in the running mean of a sync's duration."""
+LOGS_MIN = 8
+"""For fewer logs a sync of everything is never tried: there would be little to gain."""
+PATIENCE = 0.01
+"""The part of the rounds' time that may be spent on trying again what was slow."""
 
+
+Outcome = tuple[float, StorageError | None]
+"""How long a sync took, in seconds, and why it failed, if it did."""
 
 DurableWaiter = Callable[[Exception | None], None]
 """Told once: None when what it waits for is as safe as it asked for, else why it is not."""
@@ -76,6 +89,11 @@ class Flusher:
         self._metrics = metrics
         self._inline_max_s = inline_max_s
         self._sync_s = inline_max_s
+        self._sync_all_s = 0.0
+        """What a sync of everything is taken to cost; nothing, until one was tried."""
+        self._disk: Volume | None = None
+        """The one that all logs lie on."""
+        self._on_failure: Callable[[StorageError], None] = _ignore
         self._dirty: dict[Flushable, None] = {}
         self._scheduled = False
         self._in_pool = False
@@ -85,6 +103,12 @@ class Flusher:
     def is_idle(self) -> bool:
         """Nothing is dirty and no round is under way."""
         return not self._dirty and not self._in_pool
+
+    def lies_on(self, disk: Volume, *, on_failure: Callable[[StorageError], None]) -> None:
+        """All logs lie on this disk; `on_failure` hears of a failed sync of everything, before anybody else."""
+        # Asked before anything is written, so that it can tell of all that befalls what will be.
+        self._disk = disk if disk.syncs_all else None
+        self._on_failure = on_failure
 
     def kick(self, partition: Flushable) -> None:
         """Sync this one in the next round."""
@@ -120,49 +144,77 @@ class Flusher:
         work = [(partition, flush) for partition in dirty if (flush := partition.begin_flush()) is not None]
         if not work:
             return
-        if self._sync_s * len(work) < self._inline_max_s:
-            self._end_round(work, self._sync_all([flush for _, flush in work]))
+        flushes = [flush for _, flush in work]
+        seconds = self._sync_s * len(work)
+        if seconds < self._inline_max_s:
+            self._end_round(work, self._sync_each(flushes))
             return
         self._in_pool = True
-        flushes = [flush for _, flush in work]
-        future = self._environment.run_blocking(lambda: self._sync_all(flushes))
+        disk = self._disk
+        if disk is not None and len(work) >= LOGS_MIN and self._sync_all_s <= seconds and disk.syncs_all:
+            future = self._environment.run_blocking(lambda: self._sync_everything(disk, flushes))
+        else:
+            self._sync_all_s -= PATIENCE * seconds
+            future = self._environment.run_blocking(lambda: self._sync_each(flushes))
         future.add_done_callback(lambda future: self._end_pooled_round(work, future))
 
-    def _sync_all(self, flushes: list[Flush]) -> list[tuple[float, StorageError | None]]:
-        # The only code here that may run in a thread: it touches nothing but the flushes and the clock.
-        outcomes: list[tuple[float, StorageError | None]] = []
-        for flush in flushes:
-            started = self._environment.monotonic()
-            failure: StorageError | None = None
-            try:
-                flush.sync()
-            except StorageError as error:
-                failure = error
-            outcomes.append((self._environment.monotonic() - started, failure))
-        return outcomes
+    # These three alone may run in a thread: they touch nothing but what they sync and the clock.
 
-    def _end_pooled_round(
-        self,
-        work: list[tuple[Flushable, Flush]],
-        future: asyncio.Future[list[tuple[float, StorageError | None]]],
-    ) -> None:
+    def _sync_each(self, flushes: list[Flush]) -> list[Outcome]:
+        return [self._timed(flush.sync) for flush in flushes]
+
+    def _sync_everything(self, disk: Volume, flushes: list[Flush]) -> list[Outcome]:
+        outcome = self._timed(disk.sync_all)
+        if outcome[1] is None:
+            for flush in flushes:
+                flush.leave_snapshot()
+        return [outcome]
+
+    def _timed(self, sync: Callable[[], None]) -> Outcome:
+        started = self._environment.monotonic()
+        failure: StorageError | None = None
+        try:
+            sync()
+        except StorageError as error:
+            failure = error
+        return self._environment.monotonic() - started, failure
+
+    def _end_pooled_round(self, work: list[tuple[Flushable, Flush]], future: asyncio.Future[list[Outcome]]) -> None:
         self._in_pool = False
         if future.cancelled():
             return
-        self._end_round(work, future.result())
+        outcomes = future.result()
+        if len(outcomes) == len(work):
+            self._end_round(work, outcomes)
+        else:
+            self._end_round_of_all(work, outcomes[0])
         waiting, self._after_round = self._after_round, []
         for callback in waiting:
             callback()
         if self._dirty:
             self._schedule()
 
-    def _end_round(
-        self, work: list[tuple[Flushable, Flush]], outcomes: list[tuple[float, StorageError | None]]
-    ) -> None:
+    def _end_round(self, work: list[tuple[Flushable, Flush]], outcomes: list[Outcome]) -> None:
         for (partition, flush), (seconds, failure) in zip(work, outcomes, strict=True):
             self._sync_s += SMOOTHING * (seconds - self._sync_s)
             self._metrics.fsync.observe(seconds)
-            if failure is None:
-                partition.flushed(flush)
-            else:
-                partition.flush_failed(flush, failure)
+            self._end_flush(partition, flush, failure)
+
+    def _end_round_of_all(self, work: list[tuple[Flushable, Flush]], outcome: Outcome) -> None:
+        seconds, failure = outcome
+        self._sync_all_s = seconds
+        self._metrics.fsync.observe(seconds)
+        if failure is not None:
+            self._on_failure(failure)
+        for partition, flush in work:
+            self._end_flush(partition, flush, failure)
+
+    def _end_flush(self, partition: Flushable, flush: Flush, failure: StorageError | None) -> None:
+        if failure is None:
+            partition.flushed(flush)
+        else:
+            partition.flush_failed(flush, failure)
+
+
+def _ignore(error: StorageError) -> None:
+    pass

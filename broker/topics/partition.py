@@ -15,10 +15,10 @@ from uuid import UUID
 
 from ...protocol.errors import CorruptBatch, ErrorCode, RequestRefused
 from ...storage.config import LogConfig
-from ...storage.errors import CorruptLog, LogOffline, OffsetOutOfRange, StorageError
+from ...storage.errors import CorruptLog, DiskFailed, LogOffline, OffsetOutOfRange, StorageError
 from ...storage.leader_epochs import EpochEnd
-from ...storage.log import Fetched, Flush, Log
-from ..metrics import Metrics
+from ...storage.log import Fetched, Flush, Log, TimestampOffset
+from ..metrics import DamagedPlace, Metrics
 from .flusher import DurableWaiter, DurableWaiters, Flusher
 from .produced_batch import admit
 
@@ -71,13 +71,22 @@ class Partition:
         self._durable_waiters = DurableWaiters()
         self._bytes_staged = self._bytes_written = self._bytes_flushing = self._bytes_visible = 0
         self._segments_seen = log.segment_count
-        self._damage_noted = self._writes_fail = False
+        self._writes_fail = False
+        self._reported: set[tuple[str, int]] = set()
+        """Damage that was told of already, by file and position: clients ask again and again."""
+        if log.quarantined is not None:
+            self._note(log.quarantined)
         self._flush_timer: asyncio.TimerHandle | None = None
 
     @property
     def log_start_offset(self) -> int:
         """The first offset that can be read."""
         return self.log.start_offset
+
+    @property
+    def is_empty(self) -> bool:
+        """There is nothing to read; of a lost log nobody knows."""
+        return self.log.start_offset == self.high_watermark and not self.log.recovered.lost
 
     @property
     def log_end_offset(self) -> int:
@@ -104,6 +113,16 @@ class Partition:
         """The epoch that new batches are stamped with."""
         return self.log.leader_epoch
 
+    @property
+    def is_offline(self) -> bool:
+        """It takes no records: its disk failed, or its log is damaged."""
+        return self.log.offline
+
+    @property
+    def is_quarantined(self) -> bool:
+        """What was durable in its log is damaged."""
+        return self.log.quarantined is not None
+
     # Produce
 
     def append(self, records: memoryview, *, acks: int, now_ms: int, waiter: DurableWaiter) -> tuple[int, int]:
@@ -122,7 +141,7 @@ class Partition:
             raise
         append_time_ms = -1
         if config.message_timestamp_type == "LogAppendTime":
-            append_time_ms = now_ms  # the log stamps it
+            append_time_ms = self.log.append_time(now_ms)  # which the log stamps
         if header.producer_id >= 0:
             first = self.log.producers.duplicate_of(header)
             if first is not None:
@@ -191,6 +210,12 @@ class Partition:
 
     # Commit rounds
 
+    def checkpoint(self) -> None:
+        """Let the next commit round make a checkpoint of the log, and begin it even if all is durable."""
+        if not self.deleted and not self.log.offline:
+            self.log.checkpoint()
+            self._flusher.kick(self)
+
     def begin_flush(self) -> Flush | None:
         """What the next commit round has to sync."""
         if self.deleted:
@@ -228,7 +253,11 @@ class Partition:
     # Fetch and ListOffsets
 
     def check_leader_epoch(self, epoch: int) -> None:
-        """KIP-320: an older epoch than ours is fenced, a newer one unknown; -1 asks for no check [L-15]."""
+        """KIP-320: an older epoch than ours is fenced, a newer one unknown; -1 asks for no check [L-15].
+
+        LogOffline if the log is lost: of its epochs, as of its offsets, nothing can be said.
+        """
+        self._check_not_lost()
         if epoch in (-1, self.log.leader_epoch):
             return
         if epoch < self.log.leader_epoch:
@@ -248,7 +277,18 @@ class Partition:
         try:
             return self.log.read(offset, size_max=size_max, up_to=self.high_watermark, at_least_one=at_least_one)
         except CorruptLog as damage:
-            self._note_damage(damage)
+            self.damaged(damage)
+            raise
+
+    def find_timestamp(self, timestamp_ms: int | None) -> TimestampOffset | None:
+        """The first record that consumers can see of at least that time, or (None) of the greatest there is [L-6]."""
+        self._check_live()
+        try:
+            if timestamp_ms is None:
+                return self.log.find_max_timestamp(up_to=self.high_watermark)
+            return self.log.find_timestamp(timestamp_ms, up_to=self.high_watermark)
+        except CorruptLog as damage:
+            self.damaged(damage)
             raise
 
     def end_of_epoch(self, epoch: int) -> EpochEnd | None:
@@ -275,12 +315,43 @@ class Partition:
         time_ms = header.max_timestamp if header.is_log_append_time else header.base_timestamp
         return time_ms if time_ms >= 0 else None
 
-    def _note_damage(self, damage: CorruptLog) -> None:
-        # One line: clients ask again and again.
+    # Damage
+
+    def damaged(self, damage: CorruptLog) -> None:
+        """Bytes are not what was written. If they were durable, no more is accepted; what is sound is still served.
+
+        A sync that is under way may end, and answers whoever waits for it; all later ones are refused.
+        """
+        self.report(damage)
+        if self.log.quarantined is not None or not self.log.was_durable(damage):
+            return
+        self._metrics.topic_error(self.topic, "quarantined")
+        try:
+            self.log.quarantine(damage)
+        except DiskFailed as error:
+            logger.error(
+                "quarantined, and the next start will not know topic=%s partition=%d error=%s",
+                *(self.topic, self.index, error),
+            )
+
+    def report(self, damage: CorruptLog) -> None:
+        """Count damage, and tell of it once in the log."""
         self._metrics.topic_error(self.topic, "corrupt")
-        if not self._damage_noted:
-            self._damage_noted = True
+        if self._note(damage):
             logger.error("damaged bytes in the log topic=%s partition=%d error=%s", self.topic, self.index, damage)
+
+    def _note(self, damage: CorruptLog) -> bool:
+        """Let the metrics show it; whether it is new."""
+        place = (damage.path, damage.position)
+        if place in self._reported:
+            return False
+        self._reported.add(place)
+        self._metrics.damaged(
+            DamagedPlace(
+                topic=self.topic, partition=self.index, file=damage.path, begin=damage.position, end=damage.end
+            )
+        )
+        return True
 
     # End of life
 
@@ -296,3 +367,9 @@ class Partition:
     def _check_live(self) -> None:
         if self.deleted:
             raise RequestRefused(ErrorCode.UNKNOWN_TOPIC_OR_PARTITION, "the topic was deleted")
+        self._check_not_lost()
+
+    def _check_not_lost(self) -> None:
+        if self.log.recovered.lost:
+            # No offset may be called out of range: its reader would go elsewhere, and never come back for the rest.
+            raise LogOffline(self.log.directory, str(self.log.recovered.quarantined))

@@ -16,10 +16,11 @@ from uuid import UUID
 
 from ...protocol.errors import ErrorCode, RequestRefused
 from ...storage.config import LogConfig, spelled
-from ...storage.errors import StorageError
+from ...storage.errors import CorruptLog, DiskFull, StorageError
 from ...storage.log import Log
 from ...storage.log_directory import LogDirectory, LogName
 from ..config import BrokerConfig
+from ..disk_space import MakeRoom, no_room
 from ..environment import Environment
 from ..metadata.records import ConfigsChanged, Fact, PartitionsAdded, ResourceType, TopicCreated, TopicDeleted
 from ..metadata.store import MetadataStore
@@ -100,6 +101,7 @@ class Topics:
         flusher: Flusher,
         delayed_fetches: DelayedFetches,
         metrics: Metrics,
+        make_room: MakeRoom = no_room,
     ) -> None:
         self._directory = directory
         self._store = store
@@ -108,6 +110,7 @@ class Topics:
         self._flusher = flusher
         self._delayed_fetches = delayed_fetches
         self._metrics = metrics
+        self._make_room = make_room
         self._by_name: dict[str, Topic] = {}
         self._by_id: dict[UUID, Topic] = {}
         self._waiting_for: dict[str, list[TopicWaiter]] = {}
@@ -194,7 +197,8 @@ class Topics:
     def load(self, names: Sequence[LogName], facts: Iterable[Fact]) -> None:
         """Open the logs of every topic that the facts tell of; `names`: what the directory holds. Raises StorageError.
 
-        All that an opened log holds is durable, and may be shown at once: recovery has synced it.
+        All that an opened log holds is durable, and may be shown at once: recovery has synced it. One of which nothing
+        can be opened is lost to whoever asks for it, and to nobody else.
         """
         created: dict[UUID, TopicCreated] = {}
         named: dict[str, UUID] = {}
@@ -212,24 +216,26 @@ class Topics:
             elif isinstance(fact, TopicDeleted):
                 created.pop(fact.topic_id, None)
                 deleted.add(fact.topic_id)
-        present: dict[tuple[UUID, int], str] = {}
+        present: dict[LogName, None] = {}
         for name in names:
             if name.topic_id in deleted:
-                self._directory.delete_leftover(name, token=self._token())
+                self._delete_leftover(name)
             else:
-                present[name.topic_id, name.partition] = name.topic
+                present[name] = None
+        elsewhere = {(name.topic_id, name.partition): name.topic for name in present}
         for fact in created.values():
             topic = self._topic(fact)
             for index in range(fact.partitions):
-                is_there = present.pop((fact.topic_id, index), None) is not None
-                log = self._open(topic, index) if is_there else self._replace(topic, index)
+                name = LogName(fact.name, index, fact.topic_id)
+                is_there = name in present
+                present.pop(name, None)
+                log = self._load_log(topic, index, is_there=is_there, other=elsewhere.get((fact.topic_id, index)))
                 topic.partitions.append(self._partition(topic, index, log))
             self._add(topic)
-        for (topic_id, index), name_on_disk in present.items():
-            if topic_id != METADATA_TOPIC_ID:
-                logger.warning(
-                    "directory without a topic, left alone topic=%s partition=%d id=%s", name_on_disk, index, topic_id
-                )
+        for name in present:
+            if name.topic_id != METADATA_TOPIC_ID:
+                line = "directory without a topic, left alone topic=%s partition=%d id=%s"
+                logger.warning(line, name.topic, name.partition, name.topic_id)
 
     def close(self) -> None:
         """Close every log; nothing may be appended any more. The next start ends what is half created or deleted.
@@ -416,9 +422,38 @@ class Topics:
         try:
             self._directory.delete_log(first.log, token=self._token())
         except StorageError as error:
+            if isinstance(error, DiskFull) and self._make_room():
+                self._delete_next(name, partitions)  # the new name of a directory may need a block
+                return
             # The fact is durable: the next start deletes what is left.
             logger.warning("log not deleted yet topic=%s partition=%d error=%s", first.topic, first.index, error)
         asyncio.get_running_loop().call_soon(self._flusher.after_round, lambda: self._delete_next(name, others))
+
+    def _load_log(self, topic: Topic, index: int, *, is_there: bool, other: str | None) -> Log:
+        """The log of a partition at a start: whatever is wrong with it, the others are served."""
+        directory = f"{topic.name}-{index}"
+        try:
+            if is_there:
+                return self._open(topic, index)
+            if self._directory.has_log(topic.name, index):
+                # Its id is another topic's, or cannot be read: to take it for this topic's would be guessing.
+                raise CorruptLog(directory, 0, "what lies there does not say that it is this topic's")
+            if other is not None:
+                raise CorruptLog(directory, 0, f"missing; {other}-{index} says that it is this topic's")
+            return self._replace(topic, index)
+        except StorageError as error:
+            if isinstance(error, DiskFull) and self._make_room():
+                return self._load_log(topic, index, is_there=is_there, other=other)
+            logger.error("log cannot be opened, quarantined topic=%s partition=%d error=%s", topic.name, index, error)
+            self._metrics.topic_error(topic.name, "quarantined")
+            return self._directory.lost_log(topic.name, index, topic.config, because=error)
+
+    def _delete_leftover(self, name: LogName) -> None:
+        try:
+            self._directory.delete_leftover(name, token=self._token())
+        except StorageError as error:
+            # The fact is durable: the next start tries again.
+            logger.warning("log not deleted yet topic=%s partition=%d error=%s", name.topic, name.partition, error)
 
     def _open(self, topic: Topic, index: int) -> Log:
         log = self._directory.open_log(topic.name, index, topic.config, now_ms=self._environment.now_ms())

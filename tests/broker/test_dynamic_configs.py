@@ -159,7 +159,7 @@ async def test_a_change_that_changes_nothing_writes_nothing(bench: Bench) -> Non
 
 @on_the_bench
 async def test_a_change_that_cannot_be_written_does_not_hold_and_the_next_one_can(bench: Bench) -> None:
-    house = await bench.serve()
+    house = await bench.serve("log.reserve.bytes=0")
     await house.create("orders")
     told = Changes(house)
     for _ in range(3):

@@ -88,7 +88,7 @@ async def test_what_a_blocking_call_raises_arrives() -> None:
 async def test_it_listens_where_it_was_told() -> None:
     server = await RealEnvironment().listen("127.0.0.1", 0, Greeter)
     try:
-        [listener] = server.sockets  # type: ignore[attr-defined]
+        [listener] = server.sockets
         reader, writer = await asyncio.open_connection(*listener.getsockname())
         async with asyncio.timeout(PATIENCE_S):
             assert await reader.read() == b"hello"
@@ -100,7 +100,7 @@ async def test_it_listens_where_it_was_told() -> None:
 async def test_an_address_that_is_taken_cannot_be_listened_to() -> None:
     with a_port_in_use() as holder:
         port = holder.getsockname()[1]
-        with pytest.raises(OSError, match="address already in use"):
+        with pytest.raises(OSError, match="Address already in use"):
             await RealEnvironment().listen("127.0.0.1", port, Greeter)
         with pytest.raises(OSError, match="Address already in use"):
             RealEnvironment().bind("127.0.0.1", port)

@@ -185,6 +185,18 @@ async def test_offsets_are_those_that_consumers_see() -> None:
     assert value("tidelog_partition_leader_epoch", topic="orders", partition="0") == 1
 
 
+async def test_damage_is_named_by_file_and_byte_range() -> None:
+    """House rule 1.6. An end that nobody knows is no end, and the topic's end is the end of it."""
+    place = {"topic": "orders", "partition": "1"}
+    assert value("tidelog_damage_info", **place, file="orders-1/7.log", begin="61", end="122") == 1
+    assert value("tidelog_damage_info", **place, file="orders-1/8.log", begin="0", end="") == 1
+    assert value("tidelog_scrubbed_bytes_total") == 12
+    assert value("tidelog_scrub_damaged_segments_total") == 2
+    assert value("tidelog_scrub_oldest_timestamp_seconds") == 1_750_000_000.25
+    assert value("tidelog_partition_offline", topic="orders", partition="0") == 1
+    assert value("tidelog_partition_quarantined", topic="orders", partition="1") == 0
+
+
 async def test_an_empty_broker_can_be_scraped() -> None:
     for accept in FORMATS:
         assert scrape(accept=accept)["kafka_brokers"].samples[0].value == 1

@@ -110,7 +110,7 @@ NAMES = [name for kind in (Metrics, ApiMetrics) for name in kind.__slots__ if no
 
 @pytest.mark.parametrize("name", NAMES)
 def test_something_feeds_every_count(name: str) -> None:
-    fed = {"topic_errors": "topic_error"}.get(name, name)
+    fed = {"topic_errors": "topic_error", "damage": "damaged"}.get(name, name)
     readers = {"metrics.py", "exposition.py"}
     texts = [path.read_text() for path in BROKER.rglob("*.py") if path.name not in readers]
     assert re.search(rf"\.{fed}\b", "\n".join(texts)), f"{name} is shown and never counted"

@@ -76,3 +76,21 @@ def test_connections_leave_descriptors_for_the_logs(tmp_path: Path) -> None:
         honest.check(22)
         crowd.grow(1, ASK_API_VERSIONS)
         crowd.hear()
+
+
+def test_who_comes_when_there_are_no_descriptors_waits_until_there_are(tmp_path: Path) -> None:
+    """A7: accepting pauses, in a line of the log, and goes on; whoever is in is served all the while."""
+    with a_broker(tmp_path, descriptors_max=64) as broker, Crowd(broker.server) as crowd:
+        honest = Honest(broker.server)
+        honest.write(10)
+        crowd.grow(80, ASK_API_VERSIONS)
+        deadline = time.monotonic() + PATIENCE_S
+        while "no connection can be accepted for the moment" not in broker.log_text():
+            assert time.monotonic() < deadline
+        honest.write(10)
+        assert crowd.closed() == 0, "they wait, and nobody hangs up on them"
+        crowd.leave()
+        crowd.grow(1, ASK_API_VERSIONS)
+        crowd.hear()
+        assert broker.metric("tidelog_accept_pauses_total") >= 1
+        honest.check(20)

@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 
 from support.disk import PowerCut, SimulatedDisk
-from tidelog.storage.disk import IOV_MAX, Disk, File, RealDisk
-from tidelog.storage.errors import DirectoryLocked, DiskFailed, DiskFull
+from tidelog.storage.disk import IOV_MAX, File, RealDisk, Volume, failure, lost_in_sync
+from tidelog.storage.errors import DirectoryLocked, DiskFailed, DiskFull, OutOfDescriptors
 
 
 @pytest.fixture(params=["real", "simulated"])
-def disk(request: pytest.FixtureRequest, tmp_path: Path) -> Disk:
+def disk(request: pytest.FixtureRequest, tmp_path: Path) -> Volume:
     if request.param == "simulated":
         return SimulatedDisk()
     made = RealDisk(str(tmp_path / "not" / "there" / "yet"))
@@ -28,7 +28,7 @@ def contents(file: File) -> bytes:
     return file.read(0, file.size)
 
 
-def test_append_returns_where_the_first_byte_went(disk: Disk) -> None:
+def test_append_returns_where_the_first_byte_went(disk: Volume) -> None:
     file = disk.open("a", create=True)
     assert file.append([b"abc", b"", memoryview(b"de")]) == 0
     assert file.append([bytearray(b"f")]) == 5
@@ -36,7 +36,7 @@ def test_append_returns_where_the_first_byte_went(disk: Disk) -> None:
     assert contents(disk.open("a")) == b"abcdef"
 
 
-def test_append_takes_more_buffers_than_one_call_of_the_kernel(disk: Disk) -> None:
+def test_append_takes_more_buffers_than_one_call_of_the_kernel(disk: Volume) -> None:
     buffers = [bytes([number % 251]) * (number % 7) for number in range(3 * IOV_MAX + 1)]
     file = disk.open("a", create=True)
     file.append([b"x"])
@@ -44,7 +44,7 @@ def test_append_takes_more_buffers_than_one_call_of_the_kernel(disk: Disk) -> No
     assert contents(file) == b"x" + b"".join(buffers)
 
 
-def test_read_is_short_at_the_end(disk: Disk) -> None:
+def test_read_is_short_at_the_end(disk: Volume) -> None:
     file = disk.open("a", create=True)
     file.append([b"abcdef"])
     assert file.read(4, 100) == b"ef"
@@ -52,14 +52,14 @@ def test_read_is_short_at_the_end(disk: Disk) -> None:
     assert file.read(100, 100) == b""
 
 
-def test_write_overwrites_and_extends_with_zeros(disk: Disk) -> None:
+def test_write_overwrites_and_extends_with_zeros(disk: Volume) -> None:
     file = disk.open("a", create=True)
     file.write(4, b"ab")
     file.write(1, b"x")
     assert (file.size, contents(file)) == (6, b"\0x\0\0ab")
 
 
-def test_truncate_cuts_and_appends_go_on_there(disk: Disk) -> None:
+def test_truncate_cuts_and_appends_go_on_there(disk: Volume) -> None:
     file = disk.open("a", create=True)
     file.append([b"abcdef"])
     file.truncate(2)
@@ -67,7 +67,7 @@ def test_truncate_cuts_and_appends_go_on_there(disk: Disk) -> None:
     assert contents(file) == b"abX"
 
 
-def test_a_file_that_is_missing_or_closed_fails(disk: Disk) -> None:
+def test_a_file_that_is_missing_or_closed_fails(disk: Volume) -> None:
     with pytest.raises(DiskFailed):
         disk.open("missing")
     with pytest.raises(DiskFailed):
@@ -87,7 +87,7 @@ def test_a_file_that_is_missing_or_closed_fails(disk: Disk) -> None:
         file.sync()
 
 
-def test_directories_are_listed_renamed_and_removed_with_what_is_in_them(disk: Disk) -> None:
+def test_directories_are_listed_renamed_and_removed_with_what_is_in_them(disk: Volume) -> None:
     disk.make_directory("d")
     disk.make_directory("d/e")
     disk.open("d/e/b", create=True).append([b"bb"])
@@ -109,7 +109,7 @@ def test_directories_are_listed_renamed_and_removed_with_what_is_in_them(disk: D
         disk.make_directory("missing/d")
 
 
-def test_rename_replaces_a_file_and_open_files_follow(disk: Disk) -> None:
+def test_rename_replaces_a_file_and_open_files_follow(disk: Volume) -> None:
     old = disk.open("a", create=True)
     old.append([b"old"])
     new = disk.open("b", create=True)
@@ -121,7 +121,7 @@ def test_rename_replaces_a_file_and_open_files_follow(disk: Disk) -> None:
     old.sync()
 
 
-def test_a_map_grows_with_zeros_shrinks_and_is_the_file(disk: Disk) -> None:
+def test_a_map_grows_with_zeros_shrinks_and_is_the_file(disk: Volume) -> None:
     mapped = disk.map("m", 0)
     assert (mapped.size, len(mapped.buffer)) == (0, 0)
     mapped.buffer[0:0] = b""
@@ -139,7 +139,7 @@ def test_a_map_grows_with_zeros_shrinks_and_is_the_file(disk: Disk) -> None:
     mapped.close()
 
 
-def test_a_map_of_a_file_that_is_there_is_made_to_fit(disk: Disk) -> None:
+def test_a_map_of_a_file_that_is_there_is_made_to_fit(disk: Volume) -> None:
     disk.open("m", create=True).append([b"abcdef"])
     mapped = disk.map("m")
     assert bytes(mapped.buffer) == b"abcdef"
@@ -152,7 +152,7 @@ def test_a_map_of_a_file_that_is_there_is_made_to_fit(disk: Disk) -> None:
     mapped.close()
 
 
-def test_a_lock_is_held_by_one_until_it_is_released(disk: Disk) -> None:
+def test_a_lock_is_held_by_one_until_it_is_released(disk: Volume) -> None:
     lock = disk.lock(".lock")
     with pytest.raises(DirectoryLocked):
         disk.lock(".lock")
@@ -161,11 +161,27 @@ def test_a_lock_is_held_by_one_until_it_is_released(disk: Disk) -> None:
     disk.lock(".lock").release()
 
 
-def test_there_is_space(disk: Disk) -> None:
+def test_there_is_space(disk: Volume) -> None:
     assert 0 < disk.free_bytes() <= disk.total_bytes()
 
 
 # The real one.
+
+
+def test_space_is_held_by_a_file_and_given_back(disk: Volume) -> None:
+    for size in (1 << 20, 1 << 19, 1 << 21, 0, 4096):
+        disk.allocate("held", size)
+        assert disk.size("held") == size
+    disk.remove("held")
+    assert not disk.exists("held")
+
+
+def test_everything_can_be_synced_at_once_where_it_can_be_believed(disk: Volume) -> None:
+    if disk.syncs_all:
+        file = disk.open("a", create=True)
+        file.append([b"abc"])
+        disk.sync_all()
+        assert contents(file) == b"abc"
 
 
 @pytest.fixture
@@ -221,6 +237,93 @@ def test_no_space_is_told_from_other_failures() -> None:
     with pytest.raises(DiskFailed):
         file.append([b"x"])
     file.close()
+
+
+def test_space_that_is_held_is_taken_from_the_disk(real: RealDisk, tmp_path: Path) -> None:
+    """A7. A copy that a backup left sparse is filled again."""
+    real.allocate("held", 1 << 20)
+    assert os.stat(tmp_path / "held").st_blocks * 512 >= 1 << 20
+    os.truncate(os.open(tmp_path / "sparse", os.O_CREAT | os.O_RDWR), 1 << 20)
+    real.allocate("sparse", 1 << 20)
+    assert os.stat(tmp_path / "sparse").st_blocks * 512 >= 1 << 20
+    real.allocate("sparse", 4096)
+    assert os.stat(tmp_path / "sparse").st_blocks * 512 < 1 << 20
+
+
+def test_space_that_is_not_there_is_not_held(real: RealDisk) -> None:
+    with files_end_at_10000():
+        real.allocate("held", 5000)
+        with pytest.raises(DiskFailed):
+            real.allocate("held", 20_000)
+        assert real.size("held") == 5000
+
+
+def test_a_sync_never_says_that_nothing_was_lost() -> None:
+    """A5: without space it may have lost what was written, as with any other failure. Found on thin volumes."""
+    for number in (errno.ENOSPC, errno.EDQUOT, errno.EIO):
+        assert type(lost_in_sync(failure("a", OSError(number, "?")))) is DiskFailed
+    disk = SimulatedDisk()
+    file = disk.open("a", create=True)
+    for call, sync in (("sync", file.sync), ("sync_all", disk.sync_all)):
+        disk.fail_next(call, errno.ENOSPC)
+        with pytest.raises(DiskFailed) as raised:
+            sync()
+        assert not isinstance(raised.value, DiskFull)
+
+
+@pytest.mark.parametrize("call", ["sync", "sync_map"])
+def test_once_a_sync_has_failed_nothing_is_synced_at_once(call: str) -> None:
+    """A5: it would tell of that failure again, and take down what has nothing to do with it."""
+    disk = SimulatedDisk()
+    assert disk.syncs_all
+    disk.fail_next(call)
+    with pytest.raises(DiskFailed):
+        (disk.open("a", create=True) if call == "sync" else disk.map("m", 10)).sync()
+    assert not disk.syncs_all
+
+
+def test_the_real_disk_too_believes_no_sync_of_everything_after_a_failure() -> None:
+    disk = RealDisk("/dev/shm")
+    assert disk.syncs_all
+    file = disk.open("../null")
+    with pytest.raises(DiskFailed):
+        file.sync()  # a device that cannot be synced
+    file.close()
+    assert not disk.syncs_all
+
+
+@contextmanager
+def no_descriptors_left() -> Iterator[None]:
+    """The process may open no more."""
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    lowest_free = os.dup(0)
+    os.close(lowest_free)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (lowest_free, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
+def test_want_of_descriptors_passes_and_has_changed_nothing(real: RealDisk) -> None:
+    """A7: it must take no log offline."""
+    lock = real.lock(".lock")
+    file, mapped = real.open("a", create=True), real.map("m", 4096)
+    real.sync_directory("")
+    with no_descriptors_left():
+        for call in (lambda: real.open("a"), lambda: real.map("m"), lambda: mapped.resize(8192)):
+            with pytest.raises(OutOfDescriptors):
+                call()
+        assert (mapped.size, real.size("m")) == (4096, 4096)
+        file.append([b"abc"])
+        file.sync()
+        real.sync_directory("")  # else a round that has synced its files would fail
+        real.sync_directory("")
+    assert issubclass(OutOfDescriptors, DiskFull), "whoever can wait for space can wait for this"
+    assert contents(real.open("a")) == b"abc"
+    before = len(os.listdir("/proc/self/fd"))
+    lock.release()
+    assert len(os.listdir("/proc/self/fd")) < before - 1, "the one that was kept is given back with the lock"
 
 
 def test_every_mapped_page_has_its_block(real: RealDisk, tmp_path: Path) -> None:
@@ -398,3 +501,45 @@ def test_the_same_seed_does_the_same() -> None:
         return disk.tree()
 
     assert [run(seed) for seed in range(20)] == [run(seed) for seed in range(20)]
+
+
+def test_a_sync_of_everything_makes_files_maps_and_names_durable() -> None:
+    for seed in range(50):
+        disk = SimulatedDisk(seed)
+        disk.make_directory("d")
+        disk.open("d/a", create=True).append([b"abc"])
+        disk.map("d/m", 3).buffer[:3] = b"xyz"
+        disk.open("d/gone", create=True)
+        disk.remove("d/gone")
+        disk.sync_all()
+        disk.crash()
+        assert disk.tree() == {"d/a": b"abc", "d/m": b"xyz"}
+
+
+def test_a_sync_of_everything_that_fails_forgets_what_was_dirty() -> None:
+    """As Linux does: no later sync writes it."""
+    disk = SimulatedDisk()
+    file = disk.open("a", create=True)
+    disk.sync_all()
+    file.append([b"abc"])
+    disk.fail_next("sync_all")
+    with pytest.raises(DiskFailed):
+        disk.sync_all()
+    disk.sync_all()
+    disk.crash()
+    assert contents(disk.open("a")) == b""
+
+
+def test_space_that_was_held_can_be_used_when_it_is_given_back() -> None:
+    disk = SimulatedDisk()
+    disk.full(100)
+    disk.allocate("held", 80)
+    file = disk.open("a", create=True)
+    with pytest.raises(DiskFull):
+        file.append([b"x" * 30])
+    disk.allocate("held", 60)
+    file.append([b"x" * 30])
+    disk.remove("held")
+    assert disk.free_bytes() == 70
+    with pytest.raises(DiskFull):
+        disk.allocate("held", 71)

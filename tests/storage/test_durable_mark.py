@@ -1,10 +1,33 @@
 """The durable mark: never higher than what was written, and not lost by a torn write."""
 
+from dataclasses import replace
+
 import pytest
+from crc32c import crc32c
 
 from support.disk import PowerCut, SimulatedDisk
 from tidelog.storage.disk import Disk
-from tidelog.storage.durable_mark import SLOT_DISTANCE, DurableMark, decode_slot, encode_slot
+from tidelog.storage.durable_mark import (
+    SLOT_DISTANCE,
+    SLOT_SIZE,
+    Checkpoint,
+    DurableMark,
+    Slot,
+    decode_slot,
+    encode_slot,
+)
+from tidelog.storage.index import IndexedEntries
+from tidelog.storage.time_index import TimeEntry
+
+CHECKPOINT = Checkpoint(
+    base_offset=100,
+    offset=150,
+    position=4711,
+    greatest=TimeEntry(1_700_000_000_000, 149),
+    offset_entries=IndexedEntries(3, 0xAABBCCDD),
+    time_entries=IndexedEntries(2, 0x11223344),
+    has_producers=True,
+)
 
 
 def a_disk() -> SimulatedDisk:
@@ -24,12 +47,18 @@ def test_the_layout_is_the_one_that_is_documented() -> None:
     disk = a_disk()
     mark = DurableMark(disk, "t-0")
     mark.write(5)
-    mark.write(0x0102030405060708)
+    mark.write(0x0102030405060708, CHECKPOINT, leader_epoch=7)
     data = disk.tree()["t-0/durable-mark"]
-    assert len(data) == SLOT_DISTANCE + 20
-    assert data[:20].hex() == "0000000000000002" + "0102030405060708" + "6540ed80"
-    assert data[20:SLOT_DISTANCE] == bytes(SLOT_DISTANCE - 20)
-    assert data[SLOT_DISTANCE:] == encode_slot(1, 5)
+    assert len(data) == SLOT_DISTANCE + 84
+    assert data[:84].hex(" ", -8) == (
+        "0000000000000002 0102030405060708 0000000000000064 0000000000000096 0000000000001267 0000018bcfe56800 "
+        "0000000000000095 00000003aabbccdd 0000000211223344 0000000100000007 fba3b627"
+    )
+    assert data[84:SLOT_DISTANCE] == bytes(SLOT_DISTANCE - 84)
+    assert data[SLOT_DISTANCE:] == encode_slot(Slot(1, 5))
+    assert data[SLOT_DISTANCE:][:80].hex() == "0000000000000001" + "0000000000000005" + "ff" * 8 + "00" * 56
+    mark = DurableMark.read(disk, "t-0")
+    assert (mark.offset, mark.checkpoint, mark.leader_epoch) == (0x0102030405060708, CHECKPOINT, 7)
 
 
 def test_the_last_one_written_counts_in_the_next_life_too() -> None:
@@ -63,18 +92,43 @@ def test_no_flipped_bit_moves_the_mark_forward() -> None:
     for offset in (100, 200):
         mark.write(offset)
     data = disk.tree()["t-0/durable-mark"]
-    for position in (*range(20), *range(SLOT_DISTANCE, SLOT_DISTANCE + 20)):
+    for position in (*range(SLOT_SIZE), *range(SLOT_DISTANCE, SLOT_DISTANCE + SLOT_SIZE)):
         for bit in range(8):
             disk.corrupt("t-0/durable-mark", position, bytes([data[position] ^ (1 << bit)]))
-            assert read(disk) == (100 if position < 20 else 200)
+            assert read(disk) == (100 if position < SLOT_SIZE else 200)
         disk.corrupt("t-0/durable-mark", position, data[position : position + 1])
 
 
 def test_a_slot_is_whole_or_none() -> None:
-    slot = encode_slot(3, 4)
-    assert decode_slot(slot) == (3, 4)
-    assert [decode_slot(slot[:size]) for size in range(20)] == [None] * 20
-    assert decode_slot(bytes(20)) is None
+    for slot in (Slot(3, 4), Slot(3, 150, CHECKPOINT), Slot(1, 2**63 - 1, replace(CHECKPOINT, has_producers=False))):
+        data = encode_slot(slot)
+        assert decode_slot(data) == slot
+        assert [decode_slot(data[:size]) for size in range(SLOT_SIZE)] == [None] * SLOT_SIZE
+    assert decode_slot(bytes(SLOT_SIZE)) is None
+
+
+@pytest.mark.parametrize(
+    "slot",
+    [
+        Slot(0, 150),
+        Slot(1, -1),
+        Slot(1, 150, replace(CHECKPOINT, base_offset=-2)),
+        Slot(1, 150, replace(CHECKPOINT, position=-1)),
+    ],
+)
+def test_a_slot_that_nobody_would_write_is_none(slot: Slot) -> None:
+    assert decode_slot(encode_slot(slot)) is None
+
+
+def test_a_mark_of_the_time_before_checkpoints_cannot_be_read() -> None:
+    """So everything is read, and nothing cut."""
+    disk = a_disk()
+    old = (1).to_bytes(8, "big") + (7).to_bytes(8, "big")
+    file = disk.open("t-0/durable-mark")
+    file.write(0, bytes(SLOT_DISTANCE) + old + crc32c(old).to_bytes(4, "big"))
+    assert read(disk) is None
+    DurableMark.read(disk, "t-0").write(9)
+    assert read(disk) == 9
 
 
 def test_it_is_not_written_if_that_is_no_longer_wanted() -> None:

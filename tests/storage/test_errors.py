@@ -9,6 +9,8 @@ def test_errors_carry_what_they_are_about() -> None:
     corrupt = CorruptLog("t-0/x.log", 9, "why")
     assert (corrupt.path, corrupt.position, corrupt.reason) == ("t-0/x.log", 9, "why")
     assert "x.log at 9: why" in str(corrupt)
+    assert corrupt.end is None
+    assert "x.log from 9 to 70: why" in str(CorruptLog("t-0/x.log", 9, "why", end=70))
     assert LogOffline("t-0", "why").directory == "t-0"
 
 

@@ -4,6 +4,7 @@ from support.disk import SimulatedDisk
 from tidelog.storage.leftovers import remove_leftovers, segment_bases
 
 PART = [
+    "00000000000000000000.digest",
     "00000000000000000000.index",
     "00000000000000000000.log",
     "00000000000000000000.snapshot",
@@ -12,9 +13,12 @@ PART = [
     "durable-mark",
     "leader-epoch-checkpoint",
     "partition.metadata",
+    "quarantined",
 ]
 LEFT_BEHIND = [
     "00000000000000000042.index.tmp",
+    "00000000000000000000.digest.tmp",
+    "00000000000000000007.digest",
     "00000000000000000007.index",
     "00000000000000000007.timeindex",
     "00000000000000000007.txnindex",

@@ -11,6 +11,7 @@ import pytest
 
 from support.builders import a_batch, some_value, with_header
 from support.disk import PowerCut, SimulatedDisk
+from support.indexes import indexes, rebuilt
 from tidelog.protocol.batch import check, read_header, walk
 from tidelog.protocol.compression import Codec
 from tidelog.storage.config import LogConfig
@@ -89,6 +90,8 @@ class World:
             raise Lost(f"a clean stop left {self._log.recovered}")
         self._look_everywhere()
         self._log.close()
+        if self.indexes_survive and indexes(self.disk) != rebuilt(self.disk, interval_bytes=SMALL.index_interval_bytes):
+            raise Lost("the indexes are not those of the batches")
 
     @property
     def _log(self) -> Log:
@@ -170,6 +173,10 @@ class World:
             log.write_out()
             self._flush()
         elif dice < 0.95:
+            if self.rng.random() < 0.5:
+                log.checkpoint()
+                log.write_out()
+                self._flush()
             log.write_mark()
         else:
             self._stop()
@@ -260,7 +267,6 @@ def test_what_was_flushed_survives_any_number_of_power_cuts(first: int) -> None:
 FORGOTTEN = [
     ("sync", ".log"),
     ("sync", "durable-mark"),
-    ("sync", "leader-epoch-checkpoint"),
     ("sync", "leader-epoch-checkpoint.tmp"),
     ("sync", "partition.metadata"),
     ("sync", "meta.properties.tmp"),

@@ -53,6 +53,27 @@ def test_it_stops_at_what_is_torn_changed_or_out_of_place() -> None:
     assert where_it_stops(data[:size] + data) == size, "a batch is there twice"
 
 
+@pytest.mark.parametrize(
+    ("position", "end"),
+    [(0, True), (15, True), (17, True), (61, True), (16, False), (8, False)],
+    ids=["base offset", "leader epoch", "checksum", "record", "magic", "length"],
+)
+def test_damage_ends_with_its_batch_if_that_can_say_where_it_ends(position: int, end: bool) -> None:
+    """House rule 1.6: by file and byte range."""
+    data = batches([[b"a"], [b"b"], [b"c"]])
+    size = len(data) // 3
+    data[size + position] ^= 0x80
+    epochs = LeaderEpochs(SimulatedDisk(), "", [EpochStart(0, 0)])
+    with pytest.raises(CorruptLog) as caught:
+        list(scan(a_file(data), 0, epochs=epochs))
+    assert (caught.value.position, caught.value.end) == (size, 2 * size if end else None)
+
+
+def test_a_smaller_window_finds_the_same() -> None:
+    data = batches([[some_value(n, 700)] for n in range(20)])
+    assert list(scan(a_file(data), 0, window_size=1000)) == list(scan(a_file(data), 0))
+
+
 def test_no_flipped_bit_goes_unnoticed() -> None:
     """A8. The leader epoch lies outside the checksum: only who knows the epochs can tell."""
     data = batches([[b"a"], [b"b"]])

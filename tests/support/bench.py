@@ -20,7 +20,7 @@ from tidelog.broker.topics.delayed_fetch import DelayedFetches
 from tidelog.broker.topics.flusher import Flusher
 from tidelog.broker.topics.partition import ACKS_ALL, Partition
 from tidelog.storage.config import LogConfig
-from tidelog.storage.disk import Disk
+from tidelog.storage.disk import Volume
 from tidelog.storage.log import Log
 from tidelog.storage.log_directory import LogDirectory
 
@@ -44,16 +44,16 @@ class WatchedDisk(SimulatedDisk):
     def __init__(self, loop: SimLoop, seed: int) -> None:
         super().__init__(seed)
         self.synced: list[str] = []
-        """Paths, in order."""
+        """Paths, in order; the empty one is all of them at once."""
         self.appended: list[str] = []
-        self.sync_s = 0.0
+        self.sync_s = self.sync_all_s = 0.0
         self._loop = loop
 
     def before(self, call: str, path: str) -> None:
         """See `SimulatedDisk`."""
-        if call == "sync":
+        if call in ("sync", "sync_all"):
             self.synced.append(path)
-            self._loop.spend(self.sync_s)
+            self._loop.spend(self.sync_s if call == "sync" else self.sync_all_s)
         elif call == "append":
             self.appended.append(path)
         super().before(call, path)
@@ -81,7 +81,7 @@ class BenchEnvironment:
         """See `Environment`."""
         return self._loop.time()
 
-    def disk(self, directory: str) -> Disk:
+    def disk(self, directory: str) -> Volume:
         """The one disk."""
         del directory
         return self._disk

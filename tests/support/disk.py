@@ -13,12 +13,12 @@ Page cache and platter are kept apart. What `crash()`, a power cut, may do, chos
 Never: synced bytes changed; a name that was synced gone. `kill()`, the death of the process alone, loses nothing.
 
 Failures: `fail_next` makes a call fail once, as the operating system would report it; a failed *sync* also forgets
-that its bytes were dirty, so that later syncs succeed without writing them (as Linux does). `full(n)` leaves so many
-bytes of space. `crash_at(n)` raises `PowerCut` at the n-th call from now, before or after its effect, and at every call
-after it, until `crash()` or `kill()` begins the next life. (A failed or short append leaves the file as it was: that
-the real one cuts off what got through is proved on the real one.) `ignores` names syncs that do nothing, as
-(call, end of the path), the call being `sync`, `sync_map` or `sync_directory`: with them a test shows that its checker
-would notice if the code forgot that sync.
+that its bytes were dirty, so that later syncs succeed without writing them (as Linux does), one of the whole disk all
+bytes of all files. `full(n)` leaves so many bytes of space. `crash_at(n)` raises `PowerCut` at the n-th call from now,
+before or after its effect, and at every call after it, until `crash()` or `kill()` begins the next life. (A failed or
+short append leaves the file as it was: that the real one cuts off what got through is proved on the real one.)
+`ignores` names syncs that do nothing, as (call, end of the path), the call being `sync`, `sync_map`, `sync_directory`
+or `sync_all` (whose path is empty): with them a test shows that its checker would notice if the code forgot that sync.
 """
 
 import errno
@@ -27,7 +27,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from tidelog.protocol.batch import Buffer
-from tidelog.storage.disk import File, Lock, Map, failure
+from tidelog.storage.disk import File, Lock, Map, failure, lost_in_sync
 from tidelog.storage.errors import DirectoryLocked, DiskFailed
 
 SECTOR_SIZE = 512
@@ -89,6 +89,15 @@ class _Directory:
         self.durable = dict(self.names)
         self.steps.clear()
 
+    def sync_all(self) -> None:
+        self.sync()
+        for node in self.names.values():
+            node.sync_all() if isinstance(node, _Directory) else node.sync()
+
+    def forget_dirty(self) -> None:
+        for node in self.names.values():
+            node.forget_dirty()
+
     def detach(self) -> None:
         """The process is gone, and its mappings with it."""
         for node in self.names.values():
@@ -124,10 +133,14 @@ class SimulatedDisk:
         self.calls = 0
         """Calls so far that may change something; reading is not one of them."""
         self.syncs = 0
+        self.has_sync_failed = False
+        """In this life."""
         self._ignores = tuple(ignores)
         self._root = _Directory()
         self._life = 0
         self._locks: set[str] = set()
+        self._allocated: dict[str, int] = {}
+        """Files that take up space and hold nothing, of which no zeros are kept."""
         self._failures: list[tuple[str, int, str]] = []
         self._space: int | None = None
         self._cut_at: int | None = None
@@ -143,6 +156,7 @@ class SimulatedDisk:
     def kill(self) -> None:
         """The process dies. What it wrote stays, as the kernel holds it."""
         self._life += 1
+        self.has_sync_failed = False
         self._root.detach()
         self._locks.clear()
         self._failures.clear()
@@ -206,7 +220,7 @@ class SimulatedDisk:
 
     def size(self, path: str) -> int:
         """See `Disk`."""
-        return len(self._file(path).cache)
+        return self._allocated.get(path) or len(self._file(path).cache)
 
     def list(self, directory: str) -> list[str]:
         """See `Disk`."""
@@ -241,6 +255,8 @@ class SimulatedDisk:
             parent, name = self._parent(path)
             del parent.names[name]
             parent.steps.append((name, "", None))
+            if self._space is not None:
+                self._space += self._allocated.pop(path, 0)
 
     def remove_directory(self, path: str) -> None:
         """See `Disk`. One step per file, as it is on a real one."""
@@ -273,11 +289,41 @@ class SimulatedDisk:
 
     def free_bytes(self) -> int:
         """See `Disk`."""
+        self.check("free_bytes", "")
         return SIZE if self._space is None else self._space
 
     def total_bytes(self) -> int:
         """See `Disk`."""
         return SIZE
+
+    # Volume.
+
+    def allocate(self, path: str, size: int) -> None:
+        """See `Volume`."""
+        self._opened("allocate", path, create=True)
+        with self.changing("allocate", path):
+            more = size - self._allocated.get(path, 0)
+            self.take_space(path, more)
+            if self._space is not None and more < 0:
+                self._space -= more
+            self._allocated[path] = size
+
+    @property
+    def syncs_all(self) -> bool:
+        """See `Volume`."""
+        return not self.has_sync_failed
+
+    def sync_all(self) -> None:
+        """See `Volume`."""
+        try:
+            with self.changing("sync_all", ""):
+                self.syncs += 1
+                if not self.ignored("sync_all", ""):
+                    self._root.sync_all()
+        except DiskFailed as error:
+            self.has_sync_failed = True
+            self._root.forget_dirty()
+            raise lost_in_sync(error) from error
 
     # For the files.
 
@@ -432,6 +478,11 @@ class SimulatedFile:
         self._disk.check("read", self.path)
         return bytes(self._inode.cache[position : position + size])
 
+    def drop_cache(self, position: int, size: int) -> None:
+        """See `File`. Here a cache that is not dirty never differs from the platter."""
+        del position, size
+        self._check_open()
+
     def truncate(self, size: int) -> None:
         """See `File`."""
         self._check_open()
@@ -518,9 +569,10 @@ def _sync(disk: SimulatedDisk, call: str, path: str, inode: _Inode) -> None:
             disk.syncs += 1
             if not disk.ignored(call, path):
                 inode.sync()
-    except DiskFailed:
+    except DiskFailed as error:
+        disk.has_sync_failed = True
         inode.forget_dirty()
-        raise
+        raise lost_in_sync(error) from error
 
 
 def _after_power_cut(platter: bytearray, cache: bytearray, rng: random.Random, unit: int) -> bytearray:

@@ -18,7 +18,7 @@ from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from typing import Protocol, TypeVar, cast
 
-from tidelog.storage.disk import Disk
+from tidelog.storage.disk import Volume
 
 from .history import FaultKind
 from .loop import Dead, Process, SimLoop, Trace, owner_of
@@ -28,7 +28,7 @@ T = TypeVar("T")
 
 WALL_CLOCK_AT_START_MS = 1_750_000_000_000
 SYNC_S_MAX = 0.002
-SYNCS = frozenset({"sync", "sync_directory"})
+SYNCS = frozenset({"sync", "sync_all", "sync_directory"})
 
 
 class PowerOff(Dead):
@@ -137,9 +137,9 @@ class SimulatedEnvironment:
         """The loop's time."""
         return self._loop.time()
 
-    def disk(self, directory: str) -> Disk:
+    def disk(self, directory: str) -> Volume:
         """The machine's disk, whatever the directory is called."""
-        return cast(Disk, WatchedCalls(self._machine.disk, self._machine, self.process))
+        return cast(Volume, WatchedCalls(self._machine.disk, self._machine, self.process))
 
     def run_blocking(self, function: Callable[[], T]) -> asyncio.Future[T]:
         """Run it at some later time, answer later still."""

@@ -36,6 +36,8 @@ class BrokerProcess:
         self.ready_after_s = 0.0
         self.log_path = data_dir.with_suffix(".log")
         self._settings = settings
+        self.under: list[str] = []
+        """The command that the next start runs under: it must not be the broker's parent."""
         self._descriptors_max = descriptors_max
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -53,6 +55,7 @@ class BrokerProcess:
             command += ["--set", setting]
         if self._descriptors_max is not None:
             command = ["prlimit", f"--nofile={self._descriptors_max}:{self._descriptors_max}", *command]
+        command = [*self.under, *command]
         began = time.monotonic()
         with self.log_path.open("ab") as log:
             self._process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, cwd=self.data_dir.parent)

@@ -9,7 +9,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
 from tidelog.broker.exposition import render
-from tidelog.broker.metrics import BrokerFacts, Metrics
+from tidelog.broker.metrics import BrokerFacts, DamagedPlace, Metrics
 from tidelog.broker.turns import at_once
 from tidelog.protocol.apis import ApiKey
 from tidelog.protocol.errors import ErrorCode
@@ -29,6 +29,8 @@ class APartition:
     size_bytes: int = 0
     segment_count: int = 1
     leader_epoch: int = 0
+    is_offline: bool = False
+    is_quarantined: bool = False
     records_in: int = 0
     batches_in: int = 0
     bytes_in: int = 0
@@ -75,6 +77,11 @@ def busy_metrics() -> Metrics:
     metrics.event_loop_lag.observe(0.0001)
     metrics.fsync.observe(0.002)
     metrics.topic_error("orders", "fsync")
+    metrics.damaged(DamagedPlace(topic="orders", partition=1, file="orders-1/7.log", begin=61, end=122))
+    metrics.damaged(DamagedPlace(topic="orders", partition=1, file="orders-1/8.log", begin=0, end=None))
+    metrics.scrubbed_bytes = 12
+    metrics.scrub_damage = 2
+    metrics.scrub_oldest_ms = 1_750_000_000_250
     metrics.rebalance_ended(200)
     metrics.offsets_committed("billing")
     metrics.offsets_committed("billing")
@@ -96,6 +103,7 @@ def busy_topics() -> list[ATopic]:
         size_bytes=4000,
         segment_count=2,
         leader_epoch=1,
+        is_offline=True,
         records_in=20,
         batches_in=4,
         bytes_in=3000,

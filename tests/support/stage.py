@@ -20,6 +20,7 @@ from .loop import Process, ProcessDied, SimLoop
 
 HOST, PORT = "127.0.0.1", 9092
 HEALING_S_MAX = 120.0
+CLOCK_JUMP_MS_MAX = 3_600_000
 RECOVERY_CUT_RATE = 0.2
 """How often the power fails again while a broker starts."""
 
@@ -37,7 +38,15 @@ class Unsound(AssertionError):
 class Stage:
     """See above."""
 
-    def __init__(self, loop: SimLoop, chance: random.Random, *, power_cuts: bool = True, deaths: bool = True) -> None:
+    def __init__(
+        self,
+        loop: SimLoop,
+        chance: random.Random,
+        *,
+        power_cuts: bool = True,
+        deaths: bool = True,
+        clock_jump_ms_max: int = CLOCK_JUMP_MS_MAX,
+    ) -> None:
         self.loop = loop
         self.random = chance
         self.network = network_of(loop)
@@ -49,6 +58,9 @@ class Stage:
         """Not healed yet."""
         self._power_cuts = power_cuts
         self._deaths = deaths
+        self._clock_jump_ms_max = clock_jump_ms_max
+        self.clock_jumps = 0
+        """So far."""
         self._restarts: list[asyncio.Future[None]] = []
 
     # The broker
@@ -113,7 +125,7 @@ class Stage:
             self._drop_all,
             *[self._stall_one] * 3,
             *more,
-            self._jump_clock,
+            self.jump_clock,
         ]
         if self._deaths:
             faults += [self.machine.kill, self.machine.kill, self._restart_in_order]
@@ -139,8 +151,10 @@ class Stage:
         if connections := list(self.network.connections):
             self.random.choice(connections).stall(self.random.random() * 3)
 
-    def _jump_clock(self) -> None:
-        self.machine.skew_ms += self.random.randint(-3_600_000, 3_600_000)
+    def jump_clock(self) -> None:
+        """Set the machine's clock."""
+        self.machine.skew_ms += self.random.randint(-self._clock_jump_ms_max, self._clock_jump_ms_max)
+        self.clock_jumps += 1
 
     # The clients
 

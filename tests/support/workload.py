@@ -25,7 +25,7 @@ from tidelog.client.records import Record, RecordMetadata
 from .environment import simulate
 from .history import Entry, FaultKind, History, Place, Read, Send, TopicChange, Violation, check
 from .loop import Process, ProcessDied, SimLoop, Trace
-from .stage import HEALING_S_MAX, HOST, PORT, Stage
+from .stage import CLOCK_JUMP_MS_MAX, HEALING_S_MAX, HOST, PORT, Stage
 
 SCRATCH = "scratch"
 ACKS = {"all": -1, 1: 1, 0: 0}
@@ -52,6 +52,9 @@ class Plan:
     power_cuts: bool = True
     deaths: bool = True
     """The broker is killed, and restarted in order."""
+    clock_jump_ms_max: int = CLOCK_JUMP_MS_MAX
+    clock_jumps_every_s: float = 0.0
+    """Beside the jumps that are among the faults; 0 for none."""
     overrides: tuple[str, ...] = ()
     """Settings of the broker, beside those drawn from the seed."""
     unsynced: re.Pattern[str] | None = None
@@ -71,6 +74,7 @@ class Played:
     virtual_s: float
     boots: int
     disk_calls: int
+    clock_jumps: int
     violations: list[Violation] = field(default_factory=list)
 
 
@@ -90,7 +94,13 @@ class World:
         self.plan = plan
         self.history = History()
         self.random = loop.random_for("world")
-        self.stage = Stage(loop, self.random, power_cuts=plan.power_cuts, deaths=plan.deaths)
+        self.stage = Stage(
+            loop,
+            self.random,
+            power_cuts=plan.power_cuts,
+            deaths=plan.deaths,
+            clock_jump_ms_max=plan.clock_jump_ms_max,
+        )
         self.stage.network.on_fault = lambda _: self.history.fault("connection")
         self.machine = self.stage.machine
         self.machine.on_fault = self._note_fault
@@ -131,7 +141,10 @@ class World:
         async with asyncio.TaskGroup() as group:
             supervisor = group.create_task(self.stage.supervise())
             await self.stage.within(HEALING_S_MAX, self._create_topics(), "the topics are not created")
+            strobe = group.create_task(self._strobe()) if self.plan.clock_jumps_every_s else None
             await self._work_under_fire()
+            if strobe is not None:
+                strobe.cancel()
             await self.stage.within(HEALING_S_MAX, self._look_at_the_end(final), "the logs cannot be read")
             supervisor.cancel()
             self.machine.kill()
@@ -143,7 +156,13 @@ class World:
             virtual_s=self.loop.time(),
             boots=self.machine.boot_count,
             disk_calls=self.machine.disk_calls,
+            clock_jumps=self.stage.clock_jumps,
         )
+
+    async def _strobe(self) -> None:
+        while True:
+            await asyncio.sleep(self.plan.clock_jumps_every_s)
+            self.stage.jump_clock()
 
     async def _create_topics(self) -> None:
         async with self.stage.client("creator") as client:

@@ -139,7 +139,7 @@ async def test_what_was_there_before_a_start_counts_after_it(bench: Bench) -> No
 @on_the_bench
 async def test_those_who_are_refused_leave_nothing_behind(bench: Bench, limit: int) -> None:
     """An exception that is raised again and again remembers each time, with the request."""
-    house = await serve(bench, f"group.memory.max.bytes={limit}")
+    house = await serve(bench, f"group.memory.max.bytes={limit}", "log.reserve.bytes=0")
     await house.ask(FindCoordinatorRequest(coordinator_keys=("a",)))
     bench.disk.full(0)
 
@@ -178,7 +178,7 @@ async def test_timers_of_members_that_have_left_do_not_pile_up(bench: Bench) -> 
 
 @on_the_bench
 async def test_a_commit_that_could_not_be_written_is_not_counted(bench: Bench) -> None:
-    house = await serve(bench)
+    house = await serve(bench, "log.reserve.bytes=0")
     parts = tuple(OffsetCommitRequestPartition(partition_index=index, committed_offset=1) for index in (0, 1))
     request = OffsetCommitRequest(group_id="g", topics=(OffsetCommitRequestTopic(name="orders", partitions=parts),))
     await house.ask(request, 8)

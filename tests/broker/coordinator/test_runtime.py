@@ -272,7 +272,7 @@ async def test_a_request_is_one_append_however_much_it_commits(bench: Bench) -> 
 
 @on_the_bench
 async def test_what_cannot_be_written_leaves_everything_as_it_was(bench: Bench) -> None:
-    house = await serve(bench)
+    house = await serve(bench, "log.reserve.bytes=0")
     assert await commit(house, "kept", "orders", offset=1) == NONE
     bench.disk.full(0)
     assert await commit(house, "new", "orders", offset=9) == NOT_AVAILABLE
@@ -286,7 +286,7 @@ async def test_what_cannot_be_written_leaves_everything_as_it_was(bench: Bench) 
 
 @on_the_bench
 async def test_a_member_that_cannot_be_written_is_none_and_can_come_again(bench: Bench) -> None:
-    house = await serve(bench)
+    house = await serve(bench, "log.reserve.bytes=0")
     bench.disk.full(0)
     joined = await house.ask(a_join("billing"), 3)
     assert isinstance(joined, JoinGroupResponse)
@@ -518,7 +518,7 @@ async def test_who_is_silent_after_the_broker_was_held_up_is_dead_all_the_same(b
 
 @on_the_bench
 async def test_a_timer_whose_decision_cannot_be_written_comes_again(bench: Bench) -> None:
-    house = await serve(bench)
+    house = await serve(bench, "log.reserve.bytes=0")
     member = await join_alone(house, "billing")
     bench.disk.full(0)
     await asyncio.sleep(15)

@@ -162,7 +162,7 @@ def has_ipv6() -> bool:
 async def test_an_address_in_use_is_an_error_at_the_start(tmp_path: Path) -> None:
     async with a_house(tmp_path / "one") as house:
         config = a_config(tmp_path / "two", f"listeners={house.server.addresses[0]}")
-        with pytest.raises(OSError, match="address already in use"):
+        with pytest.raises(OSError, match="Address already in use"):
             await Server(config, RealEnvironment()).start()
 
 

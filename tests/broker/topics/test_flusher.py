@@ -6,10 +6,12 @@ import errno
 import pytest
 
 from support.bench import Append, Bench, on_the_bench, readable
+from support.builders import a_batch
 from tidelog.broker.errors import code_of
-from tidelog.broker.topics.flusher import Flusher
+from tidelog.broker.topics.flusher import LOGS_MIN, Flusher
+from tidelog.broker.topics.partition import Partition
 from tidelog.protocol.errors import ErrorCode
-from tidelog.storage.errors import DiskFailed, LogOffline
+from tidelog.storage.errors import DiskFailed, LogOffline, StorageError
 
 
 def answers(*appends: Append) -> list[list[Exception | None]]:
@@ -208,3 +210,124 @@ async def test_every_sync_is_measured(bench: Bench) -> None:
     await bench.settle()
     assert sum(bench.metrics.fsync.counts) == 3
     assert bench.metrics.fsync.sum == pytest.approx(0.06)
+
+
+# One sync of everything
+
+
+EVERYTHING = ""
+"""The path of a sync that names no file."""
+
+
+class Many:
+    """Logs that are dirty at the same time, on a disk that can be synced at one stroke."""
+
+    def __init__(self, bench: Bench, count: int = LOGS_MIN) -> None:
+        self.failures: list[StorageError] = []
+        self.partitions = [bench.partition("orders", index) for index in range(count)]
+        self._bench = bench
+        bench.flusher.lies_on(bench.disk, on_failure=self.failures.append)
+
+    async def round(self) -> list[Append]:
+        """One commit round of all of them; `disk.synced` is what it synced."""
+        self._bench.disk.synced.clear()
+        appends = [self._bench.produce(partition) for partition in self.partitions]
+        await self._bench.settle()
+        return appends
+
+    def was_at_once(self) -> bool:
+        """Whether the last round was one sync of everything."""
+        return self._bench.disk.synced == [EVERYTHING]
+
+
+@on_the_bench
+async def test_a_round_of_many_logs_is_one_sync_of_everything(bench: Bench) -> None:
+    many = Many(bench)
+    appends = await many.round()
+    assert many.was_at_once()
+    assert answers(*appends) == [[None]] * LOGS_MIN
+    assert [partition.high_watermark for partition in many.partitions] == [1] * LOGS_MIN
+    bench.disk.crash()
+    for partition in many.partitions:
+        assert bench.disk.size(f"{partition.log.directory}/{0:020d}.log") == len(a_batch((b"value",)))
+
+
+@on_the_bench
+async def test_a_round_of_few_logs_syncs_each(bench: Bench) -> None:
+    many = Many(bench, LOGS_MIN - 1)
+    await many.round()
+    assert EVERYTHING not in bench.disk.synced
+    assert sorted(many.partitions, key=lambda one: one.index) == many.partitions
+    assert [bench.disk.syncs_of(f"orders-{index}") for index in range(LOGS_MIN - 1)] == [1] * (LOGS_MIN - 1)
+
+
+@on_the_bench
+async def test_what_is_measured_to_be_slower_is_left_and_tried_again_later(bench: Bench) -> None:
+    """Whoever else writes to the disk makes a sync of everything slow, at any time."""
+    many = Many(bench)
+    bench.disk.sync_s = 0.01
+    assert [await many.round() and many.was_at_once() for _ in range(20)] == [True] * 20
+    bench.disk.sync_all_s = 0.2
+    await many.round()
+    assert many.was_at_once(), "nobody can know"
+    began, rounds = bench.loop.time(), 0
+    while not (await many.round() and many.was_at_once()):
+        rounds += 1
+    assert 0.005 < 0.2 / (bench.loop.time() - 0.2 - began) < 0.02, "about a hundredth of the time is spent on trying"
+    bench.disk.sync_all_s = 0.001
+    tries = [await many.round() and many.was_at_once() for _ in range(2 * rounds)]
+    assert tries[-10:] == [True] * 10
+
+
+@on_the_bench
+async def test_where_it_cannot_be_believed_each_log_is_synced(bench: Bench) -> None:
+    """A5: after a failed sync it would tell of that failure again, and cost logs that have nothing to do with it."""
+    many = Many(bench)
+    bench.disk.fail_next("sync_map")
+    with pytest.raises(DiskFailed):
+        bench.disk.map("some-map", 10).sync()
+    appends = await many.round()
+    assert EVERYTHING not in bench.disk.synced
+    assert answers(*appends) == [[None]] * LOGS_MIN
+
+
+@on_the_bench
+async def test_when_it_fails_every_log_is_offline_and_nobody_is_told_otherwise(bench: Bench) -> None:
+    """A5: it names no file, so nobody can say whose bytes are lost."""
+    house = await bench.serve()
+    await house.create("orders", LOGS_MIN)
+    await house.create("idle")
+    assert (await house.produce("idle", a_batch())).error_code == 0  # type: ignore[union-attr]
+    bench.disk.fail_next("sync_all")
+    writes = (house.produce("orders", a_batch(), partition=index) for index in range(LOGS_MIN))
+    results = await asyncio.gather(*writes)
+    assert {one.error_code for one in results} == {ErrorCode.KAFKA_STORAGE_ERROR}  # type: ignore[union-attr]
+    again = await house.produce("idle", a_batch())
+    assert again.error_code == ErrorCode.KAFKA_STORAGE_ERROR  # type: ignore[union-attr]
+    logs = [partition.log for topic in house.server.topics for partition in topic.partitions]
+    assert all(log.offline for log in [*logs, house.server.services.metadata_log])
+    assert not house.server.live()
+    [idle] = [topic for topic in house.server.topics if topic.name == "idle"]
+    assert readable(idle.partitions[0]) == [b"a value"], "what was durable stays readable"
+
+
+@on_the_bench
+async def test_what_was_acknowledged_is_there_after_it_failed_and_the_power_went(bench: Bench) -> None:
+    many = Many(bench)
+    await many.round()
+    bench.disk.fail_next("sync_all")
+    lost = await many.round()
+    assert all(isinstance(append.error, DiskFailed) for append in lost)
+    assert len(many.failures) == 1
+    for partition in many.partitions:
+        partition.log.discard()
+    bench.disk.crash()
+    for partition in many.partitions:
+        path = f"{partition.log.directory}/{0:020d}.log"
+        assert bench.disk.open(path).read(0, 1 << 20).startswith(stored(partition))
+
+
+def stored(partition: Partition) -> bytes:
+    """The first batch as it lies in the log."""
+    batch = a_batch((b"value",), leader_epoch=partition.log.leader_epoch)
+    return bytes(batch)

@@ -340,7 +340,7 @@ async def test_after_a_failure_the_next_start_finishes_it(bench: Bench) -> None:
 
 @on_the_bench
 async def test_a_growth_whose_fact_cannot_be_written_never_was(bench: Bench) -> None:
-    house = await bench.serve()
+    house = await bench.serve("log.reserve.bytes=0")
     await house.create("orders", 2)
     growths = Growths(house)
     bench.disk.full(0)

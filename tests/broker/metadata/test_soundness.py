@@ -1,0 +1,114 @@
+"""Whether the cluster's metadata can be read is known before anything is changed; and if not, nothing is."""
+
+import pytest
+
+from support.builders import BASE_TIMESTAMP
+from support.data_directory import append, flush, make_directory
+from support.disk import SimulatedDisk
+from tidelog.broker.metadata.soundness import DIRECTORY, MetadataDamaged, check_metadata
+from tidelog.protocol.records import build_batch
+from tidelog.storage.config import LogConfig
+from tidelog.storage.log_directory import LogDirectory
+
+SEGMENT = f"{DIRECTORY}/{0:020d}.log"
+
+
+def a_disk(*, closed: bool = True) -> SimulatedDisk:
+    disk = SimulatedDisk()
+    make_directory(disk, ["orders-0", "invoices-0", "invoices-1"], closed=closed, batches=1)
+    return disk
+
+
+def refused(disk: SimulatedDisk, match: str) -> None:
+    """By the check, which changes nothing; nor does a directory that is opened with it."""
+    before = disk.tree()
+    with pytest.raises(MetadataDamaged, match=match):
+        check_metadata(disk)
+    with pytest.raises(MetadataDamaged):
+        LogDirectory.open(disk, cluster_id=lambda: "another", now_ms=0, check=check_metadata)
+    assert disk.tree() == before
+
+
+@pytest.mark.parametrize("closed", [True, False])
+def test_sound_metadata_is_read_and_nothing_is_changed(closed: bool) -> None:
+    disk = a_disk(closed=closed)
+    before, calls = disk.tree(), disk.calls
+    check_metadata(disk)
+    assert (disk.tree(), disk.calls) == (before, calls)
+
+
+def test_a_new_directory_has_none_yet() -> None:
+    disk = SimulatedDisk()
+    directory = LogDirectory.open(disk, cluster_id=lambda: "new", now_ms=0, check=check_metadata)
+    directory.release()
+    LogDirectory.open(disk, cluster_id=lambda: "new", now_ms=0, check=check_metadata).release()
+
+
+@pytest.mark.parametrize("closed", [True, False])
+def test_a_flip_of_any_byte_below_the_mark_refuses_the_start(closed: bool) -> None:
+    """A8."""
+    disk = a_disk(closed=closed)
+    for position in range(disk.size(SEGMENT)):
+        old = disk.tree()[SEGMENT][position]
+        disk.corrupt(SEGMENT, position, bytes([old ^ 1]))
+        with pytest.raises(MetadataDamaged, match="nothing was changed"):
+            check_metadata(disk)
+        disk.corrupt(SEGMENT, position, bytes([old]))
+    check_metadata(disk)
+
+
+def test_every_cut_below_the_mark_refuses_the_start() -> None:
+    """A8: whole batches that are missing, too."""
+    size = a_disk().size(SEGMENT)
+    for kept in range(size):
+        disk = a_disk()
+        disk.cut(SEGMENT, kept)
+        with pytest.raises(MetadataDamaged):
+            check_metadata(disk)
+
+
+def test_a_torn_tail_is_left_to_recovery() -> None:
+    """House rule 1.6."""
+    disk = a_disk(closed=False)
+    file = disk.open(SEGMENT)
+    file.append([disk.tree()[SEGMENT][:50]])
+    file.close()
+    check_metadata(disk)
+
+
+def test_a_lost_mark_is_no_damage_as_long_as_all_is_sound() -> None:
+    disk = a_disk()
+    disk.remove(f"{DIRECTORY}/durable-mark")
+    disk.remove(f"{DIRECTORY}/leader-epoch-checkpoint")
+    check_metadata(disk)
+    disk.cut(SEGMENT, disk.size(SEGMENT) - 1)
+    refused(disk, match="of which")
+
+
+@pytest.mark.parametrize("name", [f"{0:020d}.log", "partition.metadata"])
+def test_a_missing_file_refuses_the_start(name: str) -> None:
+    disk = a_disk()
+    disk.remove(f"{DIRECTORY}/{name}")
+    refused(disk, match=r"no segment is left|missing")
+
+
+def test_a_missing_log_of_metadata_refuses_the_start_where_there_are_topics() -> None:
+    """An empty one in its place would make strangers of all of them."""
+    disk = a_disk()
+    disk.remove_directory(DIRECTORY)
+    refused(disk, match="is missing, but there are logs, invoices-0 for one")
+
+
+@pytest.mark.parametrize(
+    "value", [b"\x93\x63\x00\x80", b"\x93\x01\x09\x80", b"no msgpack"], ids=["unknown kind", "newer version", "noise"]
+)
+def test_a_fact_that_nobody_understands_refuses_the_start(value: bytes) -> None:
+    """A17: a later version wrote it."""
+    disk = a_disk()
+    directory = LogDirectory.open(disk, cluster_id=lambda: "another", now_ms=0)
+    log = directory.open_log("__cluster_metadata", 0, LogConfig(), now_ms=0)
+    append(log, bytes(build_batch([(None, value, (), BASE_TIMESTAMP)])))
+    flush(log)
+    log.close()
+    directory.close()
+    refused(disk, match="metadata record")

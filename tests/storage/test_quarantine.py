@@ -1,0 +1,199 @@
+"""A log that was found damaged in use is looked at from its beginning at every start, until it is sound."""
+
+import logging
+from uuid import UUID
+
+import pytest
+
+from support.builders import a_batch
+from support.disk import SimulatedDisk
+from tidelog.protocol.batch import check
+from tidelog.storage.config import LogConfig
+from tidelog.storage.errors import CorruptLog, DiskFailed, LogOffline
+from tidelog.storage.log import Log
+from tidelog.storage.log_directory import LogDirectory
+from tidelog.storage.quarantine import FILE_NAME, forget_damage, is_noted, note_damage
+
+CONFIG = LogConfig(segment_bytes=4096, index_interval_bytes=256, segment_index_bytes=400)
+FIRST = "t-0/00000000000000000000.log"
+SIZE = len(a_batch())
+
+
+def append(log: Log) -> None:
+    batch = memoryview(a_batch())
+    log.append(batch, check(batch), now_ms=0)
+    log.write_out()
+
+
+def flush(log: Log) -> None:
+    began = log.begin_flush()
+    if began is not None:
+        began.sync()
+        log.end_flush(began)
+
+
+def start(disk: SimulatedDisk) -> tuple[LogDirectory, Log]:
+    directory = LogDirectory.open(disk, cluster_id=lambda: "c" * 22, now_ms=0)
+    if directory.has_log("t", 0):
+        return directory, directory.open_log("t", 0, CONFIG, now_ms=0)
+    return directory, directory.create_log("t", 0, UUID(int=7), CONFIG, now_ms=0)
+
+
+def three_segments(disk: SimulatedDisk) -> Log:
+    """Durable and marked to the end, so that recovery would read next to nothing."""
+    _, log = start(disk)
+    while log.segment_count < 3:
+        append(log)
+    flush(log)
+    log.write_mark()
+    return log
+
+
+def damage_of(log: Log, offset: int) -> CorruptLog:
+    with pytest.raises(CorruptLog) as caught:
+        log.read(offset, size_max=1 << 20, up_to=log.end_offset, at_least_one=True)
+    return caught.value
+
+
+def restarted(disk: SimulatedDisk) -> Log:
+    disk.kill()
+    return start(disk)[1]
+
+
+def test_the_note_is_for_people() -> None:
+    disk = SimulatedDisk()
+    disk.make_directory("t-0")
+    assert not is_noted(disk, "t-0")
+    note_damage(disk, "t-0", CorruptLog(FIRST, 61, "why", end=122))
+    assert is_noted(disk, "t-0")
+    assert disk.tree() == {
+        f"t-0/{FILE_NAME}": b"version: 0\nfile: 00000000000000000000.log\nposition: 61\nend: 122\nreason: why\n"
+    }
+    note_damage(disk, "t-0", CorruptLog(FIRST, 61, "why"))
+    assert b"\nend: unknown\n" in disk.tree()[f"t-0/{FILE_NAME}"]
+    forget_damage(disk, "t-0")
+    assert not is_noted(disk, "t-0")
+
+
+def test_damage_far_below_the_mark_is_still_known_after_a_restart_until_it_is_gone(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """House rule 1.6: nothing is cut, nothing is deleted; quarantine ends when the damage does."""
+    disk = SimulatedDisk()
+    log = three_segments(disk)
+    log = restarted(disk)
+    sound = disk.tree()[FIRST]
+    disk.corrupt(FIRST, 2 * SIZE + 70, b"rot")
+    damage = damage_of(log, 2)
+    assert (damage.path, damage.position, damage.end) == (FIRST, 2 * SIZE, 3 * SIZE)
+    assert log.was_durable(damage)
+    log.quarantine(damage)
+    assert log.quarantined is damage
+    with pytest.raises(LogOffline):
+        append(log)
+    assert len(log.read(0, size_max=2 * SIZE, up_to=log.end_offset, at_least_one=True).records) == 2 * SIZE
+    files = disk.tree()
+    for _ in range(3):
+        log = restarted(disk)
+        assert log.quarantined is not None
+        assert (log.quarantined.path, log.quarantined.position) == (FIRST, 2 * SIZE)
+        assert log.offline
+    assert {path: data for path, data in disk.tree().items() if path.startswith("t-0")} == {
+        path: data for path, data in files.items() if path.startswith("t-0")
+    }
+    disk.corrupt(FIRST, 0, sound)
+    log = restarted(disk)
+    assert log.quarantined is None
+    assert not is_noted(disk, "t-0")
+    append(log)
+    assert "sound again" in [record.getMessage() for record in caplog.records][-1]
+
+
+def test_a_clean_start_does_not_trust_it_either() -> None:
+    disk = SimulatedDisk()
+    three_segments(disk).close()
+    note_damage(disk, "t-0", CorruptLog(FIRST, 61, "why"))
+    disk.corrupt(FIRST, SIZE + 70, b"rot")
+    disk.kill()
+    directory, log = start(disk)
+    assert not directory.was_clean
+    assert log.quarantined is not None
+    directory.close()
+    disk.kill()
+    directory, log = start(disk)
+    assert directory.was_clean
+    assert log.quarantined is not None
+
+
+def test_damage_in_what_is_durable_and_not_yet_marked_is_never_cut() -> None:
+    """House rule 1.6: found while it ran, it is below the mark for every start to come."""
+    disk = SimulatedDisk()
+    _, log = start(disk)
+    for _ in range(5):
+        append(log)
+    flush(log)
+    assert log.mark_is_behind
+    damage = CorruptLog(FIRST, 3 * SIZE, "why")
+    disk.corrupt(FIRST, 3 * SIZE + 70, b"rot")
+    assert log.was_durable(damage)
+    log.quarantine(damage)
+    log = restarted(disk)
+    assert log.quarantined is not None
+    assert disk.size(FIRST) == 5 * SIZE
+
+
+def test_what_is_not_durable_yet_is_no_matter_for_quarantine() -> None:
+    """Above the durable end nothing was promised; and an index is made anew."""
+    disk = SimulatedDisk()
+    _, log = start(disk)
+    for _ in range(2):
+        append(log)
+    flush(log)
+    append(log)
+    assert log.was_durable(CorruptLog(FIRST, SIZE, "why"))
+    assert not log.was_durable(CorruptLog(FIRST, 2 * SIZE, "why"))
+    assert not log.was_durable(CorruptLog(FIRST.replace(".log", ".index"), 0, "why"))
+    while log.segment_count == 1:
+        append(log)
+    assert not log.was_durable(CorruptLog(FIRST, SIZE, "why")), "sealed, and about to be synced"
+    flush(log)
+    assert log.was_durable(CorruptLog(FIRST, 2 * SIZE, "why"))
+
+
+def test_a_sync_that_is_under_way_may_end() -> None:
+    disk = SimulatedDisk()
+    _, log = start(disk)
+    append(log)
+    began = log.begin_flush()
+    assert began is not None
+    log.quarantine(CorruptLog(FIRST, 0, "why"))
+    began.sync()
+    log.end_flush(began)
+    assert log.recovery_point == 1
+    with pytest.raises(LogOffline):
+        log.begin_flush()
+
+
+@pytest.mark.parametrize(("call", "path"), [("rename", FILE_NAME), ("write", "durable-mark")])
+def test_a_quarantine_that_cannot_be_noted_down_holds_all_the_same(call: str, path: str) -> None:
+    disk = SimulatedDisk()
+    log = three_segments(disk)
+    append(log)
+    flush(log)
+    disk.fail_next(call, path=path)
+    with pytest.raises(DiskFailed):
+        log.quarantine(CorruptLog(FIRST, 0, "why"))
+    assert log.offline
+    with pytest.raises(LogOffline):
+        append(log)
+
+
+def test_only_the_first_damage_is_the_reason(caplog: pytest.LogCaptureFixture) -> None:
+    disk = SimulatedDisk()
+    log = three_segments(disk)
+    first, second = CorruptLog(FIRST, 0, "one"), CorruptLog(FIRST, 61, "two")
+    log.quarantine(first)
+    log.quarantine(second)
+    assert log.quarantined is first
+    assert b"reason: one\n" in disk.tree()[f"t-0/{FILE_NAME}"]
+    assert not [record for record in caplog.records if record.levelno >= logging.ERROR]

@@ -1,0 +1,302 @@
+"""What is found in a log's files that nobody has open: every damage, by its bytes, and nothing where there is none."""
+
+import errno
+
+import pytest
+
+from support.builders import with_header
+from support.data_directory import BATCHES, RECORDS, SEGMENTS, make_directory
+from support.disk import SimulatedDisk
+from tidelog.protocol.batch import HEADER_SIZE, crc_of, read_header
+from tidelog.storage.durable_mark import SLOT_SIZE, DurableMark
+from tidelog.storage.errors import CorruptLog
+from tidelog.storage.quarantine import note_damage
+from tidelog.storage.survey import Finding, Grade, Survey, survey_log
+
+LOG = "orders-0"
+
+
+def path_of(base_offset: int, suffix: str = ".log") -> str:
+    return f"{LOG}/{base_offset:020d}{suffix}"
+
+
+def a_disk(*, closed: bool = True) -> SimulatedDisk:
+    disk = SimulatedDisk()
+    make_directory(disk, [LOG], closed=closed)
+    return disk
+
+
+def flip(disk: SimulatedDisk, path: str, position: int, bit: int = 1) -> None:
+    disk.corrupt(path, position, bytes([disk.tree()[path][position] ^ bit]))
+
+
+def surveyed(disk: SimulatedDisk, *, was_closed: bool = True, decode: bool = False) -> Survey:
+    """Nothing is changed by looking."""
+    before, calls = disk.tree(), disk.calls
+    survey = survey_log(disk, LOG, was_closed=was_closed, decode=decode)
+    assert (disk.tree(), disk.calls) == (before, calls)
+    return survey
+
+
+def the_finding(disk: SimulatedDisk, *, was_closed: bool = True) -> Finding:
+    [finding] = surveyed(disk, was_closed=was_closed).findings
+    return finding
+
+
+def positions(disk: SimulatedDisk, path: str) -> list[int]:
+    """Where the batches of a segment begin, and where the last one ends."""
+    data, found = disk.tree()[path], [0]
+    while found[-1] < len(data):
+        found.append(found[-1] + read_header(data, found[-1]).size)
+    return found
+
+
+@pytest.mark.parametrize("closed", [True, False])
+def test_of_a_sound_log_there_are_figures_and_no_findings(closed: bool) -> None:
+    survey = surveyed(a_disk(closed=closed), was_closed=closed, decode=True)
+    assert survey.findings == []
+    assert [segment.base_offset for segment in survey.segments] == list(SEGMENTS)
+    assert sum(segment.batches for segment in survey.segments) == BATCHES
+    assert sum(segment.records for segment in survey.segments) == BATCHES * RECORDS
+    assert (survey.start_offset, survey.end_offset, survey.durable_offset) == (0, 100, 100)
+    assert [segment.has_digest for segment in survey.segments] == [True, True, False]
+    assert survey.producers == {7}
+
+
+@pytest.mark.parametrize("base_offset", SEGMENTS[1:])
+def test_a_flip_of_any_byte_below_the_mark_is_damage_of_one_batch(base_offset: int) -> None:
+    """A8: by its bytes and its offsets, and all other batches are still read."""
+    disk, path = a_disk(), path_of(base_offset)
+    begins = positions(disk, path)
+    for position in range(begins[-1]):
+        flip(disk, path, position)
+        survey = surveyed(disk)
+        [finding] = survey.findings
+        number = sum(begin <= position for begin in begins) - 1
+        assert finding.grade is Grade.DAMAGE
+        assert (finding.path, finding.begin, finding.end) == (path, begins[number], begins[number + 1])
+        assert finding.first_offset == base_offset + number * RECORDS
+        assert finding.next_offset == finding.first_offset + RECORDS
+        assert sum(segment.batches for segment in survey.segments) == BATCHES - 1
+        flip(disk, path, position)
+
+
+@pytest.mark.parametrize("suffix", [".index", ".timeindex", ".digest"])
+def test_a_flip_of_any_bit_beside_a_sealed_segment_is_found_and_can_be_mended(suffix: str) -> None:
+    """A8: what an index says is compared with the batches, a digest with itself and with its segment."""
+    disk, path = a_disk(), path_of(40, suffix)
+    for position in range(disk.size(path)):
+        for bit in range(8):
+            flip(disk, path, position, 1 << bit)
+            finding = the_finding(disk)
+            assert (finding.grade, finding.path) == (Grade.DERIVED, path)
+            flip(disk, path, position, 1 << bit)
+
+
+@pytest.mark.parametrize("base_offset", [75, 100])
+def test_a_flip_of_any_byte_of_a_snapshot_is_found(base_offset: int) -> None:
+    disk, path = a_disk(), path_of(base_offset, ".snapshot")
+    for position in range(disk.size(path)):
+        flip(disk, path, position)
+        finding = the_finding(disk)
+        assert (finding.grade, finding.path) == (Grade.DERIVED, path)
+        flip(disk, path, position)
+
+
+@pytest.mark.parametrize("suffix", [".index", ".timeindex"])
+def test_an_index_that_is_cut_is_found_where_it_matters(suffix: str) -> None:
+    """A8: one that has whole entries and too few of them only costs time, unless they tell the greatest timestamp."""
+    path = path_of(40, suffix)
+    entry_size = 8 if suffix == ".index" else 12
+    for size in range(a_disk().size(path)):
+        disk = a_disk()
+        disk.cut(path, size)
+        findings = surveyed(disk).findings
+        if suffix == ".index" and size % entry_size == 0:
+            assert findings == []
+        else:
+            assert [(finding.grade, finding.path) for finding in findings] == [(Grade.DERIVED, path)]
+
+
+@pytest.mark.parametrize("suffix", [".index", ".timeindex"])
+def test_a_missing_index_is_found_and_those_of_a_log_that_was_not_closed_are_not_looked_at(suffix: str) -> None:
+    for base_offset in SEGMENTS:
+        for was_closed in (True, False):
+            disk = a_disk()
+            disk.remove(path_of(base_offset, suffix))
+            findings = surveyed(disk, was_closed=was_closed).findings
+            if base_offset == SEGMENTS[-1] and not was_closed:
+                assert findings == []
+            else:
+                assert [str(finding) for finding in findings] == [f"{path_of(base_offset, suffix)} at 0: missing"]
+
+
+@pytest.mark.parametrize("size", [1, HEADER_SIZE - 1, HEADER_SIZE, 150])
+def test_a_torn_batch_above_the_mark_is_a_tail_and_no_damage(size: int) -> None:
+    """House rule 1.6."""
+    disk = a_disk(closed=False)
+    path = path_of(75)
+    whole = disk.size(path)
+    file = disk.open(path)
+    file.append([bytes(disk.tree()[path][:size])])
+    file.close()
+    finding = the_finding(disk, was_closed=False)
+    assert finding.grade is Grade.TAIL
+    assert (finding.begin, finding.end, finding.first_offset, finding.next_offset) == (whole, whole + size, 100, None)
+
+
+def test_without_a_mark_everything_counts_as_durable() -> None:
+    """House rule 1.6."""
+    disk = a_disk()
+    for at in (0, 4096):
+        disk.corrupt(f"{LOG}/durable-mark", at, bytes(80))
+    finding = the_finding(disk)
+    assert (finding.grade, finding.path) == (Grade.DERIVED, f"{LOG}/durable-mark")
+    disk.cut(path_of(75), disk.size(path_of(75)) - 1)
+    assert [finding.grade for finding in surveyed(disk).findings] == [Grade.DERIVED, Grade.DAMAGE]
+
+
+@pytest.mark.parametrize("at", [0, 4096])
+def test_every_bit_of_a_mark_that_was_closed_counts(at: int) -> None:
+    """A8. Of one that was not, a half may be torn, and means nothing."""
+    disk = a_disk()
+    path = f"{LOG}/durable-mark"
+    for position in range(at, at + SLOT_SIZE):
+        flip(disk, path, position)
+        finding = the_finding(disk)
+        assert (finding.grade, finding.path, finding.begin, finding.end) == (Grade.DERIVED, path, at, at + SLOT_SIZE)
+        assert surveyed(disk, was_closed=False).findings == []
+        flip(disk, path, position)
+
+
+def test_a_log_that_ends_below_its_mark_has_lost_records() -> None:
+    disk = a_disk(closed=False)
+    begins = positions(disk, path_of(75))
+    disk.cut(path_of(75), begins[3])
+    finding = the_finding(disk, was_closed=False)
+    assert str(finding) == (
+        f"{path_of(75)} at {begins[3]}, offsets 90 to 99: the log ends at 90, below the durable mark 100"
+    )
+    disk.cut(path_of(75), begins[3] - 1)
+    finding = the_finding(disk, was_closed=False)
+    assert (finding.begin, finding.end) == (begins[2], begins[3] - 1)
+    assert (finding.first_offset, finding.next_offset) == (85, 100), "once, not twice"
+
+
+def test_a_segment_that_is_missing_is_told_by_its_offsets() -> None:
+    disk = a_disk()
+    for suffix in (".log", ".index", ".timeindex", ".digest"):
+        disk.remove(path_of(40, suffix))
+    finding = the_finding(disk)
+    assert str(finding) == f"{path_of(75)} at 0, offsets 40 to 74: the segment begins where 40 should be"
+    for suffix in (".log", ".index", ".timeindex"):
+        for base_offset in (0, 75):
+            disk.remove(path_of(base_offset, suffix))
+    assert str(the_finding(disk)) == f"{LOG} at 0: no segment is left; the durable mark is 100"
+
+
+def test_a_hole_over_several_batches_is_one_finding() -> None:
+    disk, path = a_disk(), path_of(0)
+    begins = positions(disk, path)
+    disk.corrupt(path, begins[2] + 30, bytes(begins[5] - begins[2]))
+    finding = the_finding(disk)
+    assert (finding.begin, finding.end) == (begins[2], begins[6])
+    assert (finding.first_offset, finding.next_offset) == (10, 30)
+
+
+def test_the_first_segment_is_missed_too() -> None:
+    """Nobody deletes the beginning of a log without noting where it begins then."""
+    disk = a_disk()
+    for suffix in (".log", ".index", ".timeindex", ".digest"):
+        disk.remove(path_of(0, suffix))
+    assert str(the_finding(disk)) == f"{path_of(0)} at 0, offsets 0 to 39: missing, says the first leader epoch"
+    disk.remove(f"{LOG}/leader-epoch-checkpoint")
+    assert [str(finding) for finding in surveyed(disk).graded(Grade.DAMAGE)] == [
+        f"{path_of(40)} at 0, offsets 0 to 39: nobody can tell what was before it"
+    ]
+
+
+def test_epochs_that_tell_less_than_the_mark_are_doubted() -> None:
+    """L-15."""
+    disk = a_disk()
+    DurableMark.read(disk, LOG).write(100, leader_epoch=3)
+    finding = the_finding(disk)
+    assert (finding.grade, finding.path) == (Grade.DERIVED, f"{LOG}/leader-epoch-checkpoint")
+    assert surveyed(disk).epoch_min == 3
+
+
+@pytest.mark.parametrize("field", ["base_offset", "leader_epoch"])
+def test_what_the_checksum_leaves_out_is_held_against_the_neighbours(field: str) -> None:
+    disk, path = a_disk(), path_of(40)
+    begins = positions(disk, path)
+    batch = disk.tree()[path][begins[1] : begins[2]]
+    value = read_header(batch)._asdict()[field]
+    disk.corrupt(path, begins[1], bytes(with_header(batch, **{field: value + 1})))
+    finding = the_finding(disk)
+    assert (finding.begin, finding.end, finding.first_offset, finding.next_offset) == (begins[1], begins[2], 45, 50)
+    assert finding.reason.endswith("should be")
+
+
+def test_a_log_whose_epochs_nobody_knows_is_read_all_the_same() -> None:
+    disk = a_disk()
+    disk.remove(f"{LOG}/leader-epoch-checkpoint")
+    assert str(the_finding(disk)) == f"{LOG}/leader-epoch-checkpoint at 0: missing"
+
+
+def test_a_log_whose_topic_nobody_knows_is_read_all_the_same() -> None:
+    disk = a_disk()
+    disk.corrupt(f"{LOG}/partition.metadata", 0, b"V")
+    assert str(the_finding(disk)) == f"{LOG}/partition.metadata from 0 to 43: not a partition.metadata of version 0"
+
+
+def test_a_digest_of_other_bytes_is_doubted_rather_than_sound_batches() -> None:
+    disk = a_disk()
+    other = disk.tree()[path_of(0, ".digest")]
+    disk.corrupt(path_of(40, ".digest"), 0, other)
+    assert the_finding(disk).reason == "it is the digest of another segment"
+    disk = a_disk()
+    flip(disk, path_of(40), 3)
+    disk.corrupt(path_of(40), 3, b"\0")
+    assert surveyed(disk).findings == []
+
+
+def test_records_under_a_sound_checksum_are_looked_at_when_that_is_asked() -> None:
+    disk, path = a_disk(), path_of(75)
+    begins = positions(disk, path)
+    lying = with_header(disk.tree()[path][begins[4] :], record_count=RECORDS + 1)
+    lying[17:21] = crc_of(lying, 0, len(lying)).to_bytes(4, "big")
+    disk.corrupt(path, begins[4], bytes(lying))
+    assert surveyed(disk).findings == []
+    [finding] = surveyed(disk, decode=True).findings
+    assert (finding.grade, finding.begin, finding.first_offset) == (Grade.DAMAGE, begins[4], 95)
+
+
+def test_what_the_disk_refuses_is_a_finding_as_well() -> None:
+    """A6."""
+    disk = a_disk()
+    disk.fail_next("open", errno.EIO, path=path_of(40))
+    survey = surveyed(disk)
+    assert [(finding.grade, finding.path) for finding in survey.findings] == [(Grade.DAMAGE, path_of(40))]
+    assert "Input/output error" in survey.findings[0].reason or "EIO" in survey.findings[0].reason
+
+
+def test_one_segment_alone_is_looked_through_without_the_rest() -> None:
+    disk = a_disk()
+    disk.remove(path_of(0, ".index"))
+    assert survey_log(disk, LOG, was_closed=True, only=40).findings == []
+    survey = survey_log(disk, LOG, was_closed=True, only=75)
+    assert [(segment.base_offset, segment.next_offset) for segment in survey.segments] == [(75, 100)]
+
+
+def test_what_the_broker_has_noted_is_told() -> None:
+    disk = a_disk()
+    assert not surveyed(disk).is_noted
+    note_damage(disk, LOG, CorruptLog(path_of(0), 5, "rot"))
+    assert surveyed(disk).is_noted
+
+
+def test_a_log_that_vanishes_meanwhile_is_no_damage() -> None:
+    """A broker may delete a topic while its directory is looked through."""
+    disk = a_disk()
+    disk.remove_directory(LOG)
+    assert surveyed(disk).findings == []
