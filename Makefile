@@ -14,6 +14,7 @@ VENV := .venv
 NODE := tests/compat/node/node_modules
 BIN := $(VENV)/bin
 PROMETHEUS := .cache/debian/usr/bin/promtool
+MACHINE := .cache/power/.fetched
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 
 # Sets and dicts of strings have the same order in every run, so that a seed tells the whole story.
@@ -32,14 +33,16 @@ test: static witnesses $(NODE)/.installed ## Everything CI runs: check, real cli
 	$(BIN)/pytest tests
 
 .PHONY: proof
-proof: $(VENV)/.installed-dev ## The crash, attack and simulation proofs at release size (long; by hand)
-	TIDELOG_PROOF=1 $(BIN)/pytest tests/crash tests/hostile tests/simulation
+proof: $(VENV)/.installed-dev $(MACHINE) ## The crash, attack and simulation proofs at release size (long; by hand)
+	TIDELOG_PROOF=1 $(BIN)/pytest tests/crash tests/hostile tests/power tests/simulation
+	PYTHONPATH=tests $(BIN)/python -m support.proofs
 
 .PHONY: bench
 bench: $(VENV)/.installed-dev ## Produce and consume by librdkafka beside its own mock broker; start time, memory, crowds, groups
 	@$(BIN)/python benchmarks/throughput.py
 	@$(BIN)/python benchmarks/connections.py
 	@$(BIN)/python benchmarks/groups.py
+	@$(BIN)/python benchmarks/recovery.py
 
 .PHONY: simulate
 simulate: $(VENV)/.installed-dev ## Simulate the whole broker: make simulate SEEDS=1000, or SEED=42 for one run again
@@ -49,10 +52,15 @@ simulate: $(VENV)/.installed-dev ## Simulate the whole broker: make simulate SEE
 fuzz: $(VENV)/.installed-fuzz ## Fuzz the broker and its decoders with 50 million inputs: make fuzz RUNS=1000000 SEED=2
 	@PYTHONPATH=tests $(BIN)/python -m fuzz.campaign --runs $(or $(RUNS),50000000) --seed $(or $(SEED),1)
 
+.PHONY: powercut
+powercut: $(VENV)/.installed-dev $(MACHINE) ## Cut the power of a virtual machine with the broker in it: make powercut CUTS=300 SEED=2
+	TIDELOG_POWERCUTS=$(or $(CUTS),300) TIDELOG_SEED=$(or $(SEED),1) $(BIN)/pytest -s tests/power/test_power_cut.py
+
 .PHONY: docs
 docs: $(VENV)/.installed-dev ## Write the generated pages of docs/ anew, from the code and the tests
 	$(BIN)/python -m tidelog.broker.reference docs
 	PYTHONPATH=tests $(BIN)/python tests/compat/grid.py docs
+	PYTHONPATH=tests $(BIN)/python -m support.proofs
 
 .PHONY: clean
 clean: ## Remove what make and the tools made; never a broker's data
@@ -66,7 +74,7 @@ help: ## Show this list
 # -- what the targets above are made of --
 
 # Not in `make check`: they start processes, install packages, need Debian's tools, or play many worlds.
-SLOWER := tests/compat tests/crash tests/fuzz tests/hostile tests/simulation/test_broker.py tests/simulation/test_groups.py tests/simulation/test_storm.py tests/test_alerts.py tests/test_compose.py tests/test_packaging.py tests/test_readme.py
+SLOWER := tests/compat tests/crash tests/fuzz tests/hostile tests/power/test_power_cut.py tests/simulation/test_broker.py tests/simulation/test_clocks.py tests/simulation/test_groups.py tests/simulation/test_storm.py tests/test_alerts.py tests/test_compose.py tests/test_packaging.py tests/test_readme.py
 
 # The stamps: installed again only when pyproject.toml has changed.
 $(VENV)/.installed: pyproject.toml
@@ -108,9 +116,9 @@ node:
 
 # Tools written by others that the tests call as witnesses. Missing ones are installed, or this fails: nothing is skipped.
 .PHONY: witnesses
-witnesses: $(PROMETHEUS)
+witnesses: $(PROMETHEUS) $(MACHINE)
 	@missing=; \
-	for tool in curl docker-compose kcat; do command -v $$tool >/dev/null || missing="$$missing $$tool"; done; \
+	for tool in curl docker-compose kcat strace; do command -v $$tool >/dev/null || missing="$$missing $$tool"; done; \
 	if [ -z "$$missing" ]; then exit 0; fi; \
 	root=; \
 	if [ "$$(id -u)" != 0 ]; then root='sudo -n'; fi; \
@@ -139,3 +147,27 @@ $(PROMETHEUS):
 	fi; \
 	dpkg-deb --extract prometheus_*.deb .; \
 	rm prometheus_*.deb
+
+# A virtual machine for the power cuts, taken out of Debian's packages and not installed either: an emulator with what
+# it lacks here, a kernel, and what makes file systems.
+MACHINE_PACKAGES := busybox-static e2fsprogs qemu-system-common qemu-system-data qemu-system-x86 seabios xfsprogs
+$(MACHINE):
+	@if ! command -v apt-get >/dev/null; then \
+		echo "make test needs Debian's packages $(MACHINE_PACKAGES) and linux-image-cloud-amd64, unpacked into $(@D)" >&2; \
+		exit 1; \
+	fi; \
+	echo "fetching Debian's packages $(MACHINE_PACKAGES)"; \
+	rm -rf $(@D) && mkdir -p $(@D)/packages && cd $(@D)/packages; \
+	fetch() { \
+		kernel="$$(apt-cache depends linux-image-cloud-amd64 | sed -n 's/^ *Depends: //p')" && \
+		missing="$$(apt-get -q --simulate --no-install-recommends install $(MACHINE_PACKAGES) | awk '/^Inst/ && $$3 !~ /^\[/ {print $$2}')" && \
+		apt-get -qq -o APT::Sandbox::User="$$(id -un)" download $$(printf '%s\n' $(MACHINE_PACKAGES) $$kernel $$missing | sort -u); \
+	}; \
+	if ! fetch 2>/dev/null; then \
+		root=; \
+		if [ "$$(id -u)" != 0 ]; then root='sudo -n'; fi; \
+		$$root apt-get -qq update; \
+		fetch; \
+	fi; \
+	for package in *.deb; do dpkg-deb --extract "$$package" ..; done; \
+	rm *.deb && cd - >/dev/null && touch $@

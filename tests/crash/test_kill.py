@@ -1,29 +1,36 @@
-"""kill -9 while producers write: whatever was acknowledged is there afterwards, where it was said to be, in order.
+"""kill -9 while clients of every kind write and groups read: what was acknowledged is there, where it was said to be.
 
-The oracle is outside of the broker: what the producers were told, in this process. Reliability plan A2.
+The oracle is outside of the broker: what the producers were told and what the consumers read, in this process.
+Reliability plan A2.
 """
 
 import asyncio
+import contextlib
 import os
 import random
 import threading
 import time
-from collections import defaultdict, deque
+from array import array
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
 import pytest
-from confluent_kafka import Consumer, KafkaError, Message, Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
 import tidelog
 from support.process import BrokerProcess
+from support.proofs import record
 
-KILLS = 200 if os.environ.get("TIDELOG_PROOF") else 20
-KILLS_OF_THE_IDEMPOTENT = 200 if os.environ.get("TIDELOG_PROOF") else 6
+IS_PROOF = bool(os.environ.get("TIDELOG_PROOF"))
+KILLS = 500 if IS_PROOF else 20
+KILLS_OF_THE_IDEMPOTENT = 500 if IS_PROOF else 6
+SEGMENT_BYTES = 1 << (21 if IS_PROOF else 18)
 PROGRESS = 100
 UNANSWERED_MAX = 2000
 """Records under way."""
@@ -31,22 +38,40 @@ PARTITIONS = 3
 TOPIC = "orders"
 PATIENCE_S = 60.0
 POLL_S = 0.1
+COMMIT_EVERY = 500
 PARTITION_EOF = -191
 """librdkafka's own code for: nothing more here."""
+OFFSET_BITS = 40
 
 
-@dataclass
+def value_of(name: str, number: int) -> bytes:
+    """What a producer sends as its so manyth record."""
+    return b"%s %09d " % (name.encode(), number) + b"x" * (number % 400)
+
+
+@dataclass(kw_only=True)
 class Told:
-    """What one producer was told: the place of each acknowledged value."""
+    """What one producer was told: the place of each acknowledged record. Millions of them, so numbers in an array."""
 
     name: str
-    acknowledged: dict[bytes, tuple[int, int]] = field(default_factory=dict)
+    acks: str | int = "all"
     sent: int = 0
+    acknowledged: int = 0
+    places: "array[int]" = field(default_factory=lambda: array("q"))
+    """By number - 1: partition and offset in one; -1 for what was not acknowledged."""
 
     def value(self) -> bytes:
         """The next value to send."""
         self.sent += 1
-        return b"%s %09d " % (self.name.encode(), self.sent) + b"x" * (self.sent % 400)
+        self.places.append(-1)
+        return value_of(self.name, self.sent)
+
+    def placed(self, value: bytes, partition: int, offset: int) -> None:
+        """A record was acknowledged."""
+        self.acknowledged += 1
+        if self.acks != 0:  # which tells nobody where it led to
+            assert offset >= 0
+            self.places[number_in(value) - 1] = partition << OFFSET_BITS | offset
 
     def delivered(self, error: KafkaError | None, message: Message) -> None:
         """confluent-kafka's delivery report."""
@@ -54,8 +79,31 @@ class Told:
             value, partition, offset = message.value(), message.partition(), message.offset()
             assert isinstance(value, bytes)
             assert partition is not None
-            assert offset is not None
-            self.acknowledged[value] = (partition, offset)
+            self.placed(value, partition, -1 if offset is None else offset)
+
+
+@dataclass
+class Stored:
+    """What lies in one partition: of each offset the producer, as a number of `names`, and the number of the record."""
+
+    names: Sequence[str]
+    records: "array[int]" = field(default_factory=lambda: array("q"))
+
+    def add(self, value: bytes) -> None:
+        """The next record; it must be one that somebody sent, byte for byte."""
+        name, number = value[: value.index(b" ")].decode(), number_in(value)
+        assert value == value_of(name, number), "bytes that nobody sent"
+        self.records.append(self.names.index(name) << OFFSET_BITS | number)
+
+    def numbers_of(self, name: str) -> list[int]:
+        """The records of one producer, in the order in which they lie there."""
+        first = self.names.index(name) << OFFSET_BITS
+        return [one - first for one in self.records if one >> OFFSET_BITS == first >> OFFSET_BITS]
+
+
+def number_in(value: bytes) -> int:
+    """Which record of its producer it is."""
+    return int(value.split(b" ", 2)[1])
 
 
 def confluent(told: Told, server: str, stop: threading.Event, **settings: object) -> None:
@@ -92,7 +140,7 @@ def thin(told: Told, server: str, stop: threading.Event) -> None:
                     *(producer.send(TOPIC, value, partition=partition) for value, partition in values)
                 )
                 for (value, _), place in zip(values, placed, strict=True):
-                    told.acknowledged[value] = (place.partition, place.offset)
+                    told.placed(value, place.partition, place.offset)
 
     asyncio.run(write())
 
@@ -118,7 +166,7 @@ def idempotent_thin(told: Told, server: str, stop: threading.Event, **settings: 
 
     def placed(value: bytes, future: asyncio.Future[tidelog.RecordMetadata]) -> None:
         place = future.result()
-        told.acknowledged[value] = (place.partition, place.offset)
+        told.placed(value, place.partition, place.offset)
 
     asyncio.run(write())
 
@@ -130,6 +178,8 @@ WRITERS: list[Writer] = [
     ("plain", confluent, {}),
     ("zstd", confluent, {"compression.type": "zstd"}),
     ("thin", thin, {}),
+    ("gzip-acks-1", confluent, {"compression.type": "gzip", "acks": 1}),
+    ("snappy-acks-0", confluent, {"compression.type": "snappy", "acks": 0}),
 ]
 NUMBERED: dict[str, object] = {"enable.idempotence": True, "max.in.flight": 5, "batch.num.messages": 20, "linger.ms": 0}
 IDEMPOTENT_WRITERS: list[Writer] = [
@@ -143,7 +193,7 @@ IDEMPOTENT_WRITERS: list[Writer] = [
 @contextmanager
 def writing(server: str, writers: Sequence[Writer]) -> Iterator[list[Told]]:
     """Producers at work; afterwards they have written all that they began to."""
-    tolds = [Told(name) for name, _, _ in writers]
+    tolds = [Told(name=name, acks=settings.get("acks", "all")) for name, _, settings in writers]  # type: ignore[arg-type]
     stop = threading.Event()
     failures: list[BaseException] = []
 
@@ -171,19 +221,19 @@ def writing(server: str, writers: Sequence[Writer]) -> Iterator[list[Told]]:
     assert not any(thread.is_alive() for thread in threads)
 
 
-def everything(server: str) -> dict[tuple[int, int], bytes]:
-    """All records, by partition and offset; offsets without a gap."""
+def everything(server: str, names: Sequence[str]) -> list[Stored]:
+    """All records, by partition; offsets without a gap."""
     consumer = Consumer(
         {"bootstrap.servers": server, "group.id": "x", "enable.auto.commit": False, "enable.partition.eof": True}
     )
     consumer.assign([TopicPartition(TOPIC, partition, 0) for partition in range(PARTITIONS)])
-    records: dict[tuple[int, int], bytes] = {}
-    expected: defaultdict[int, int] = defaultdict(int)
+    stored = [Stored(names) for _ in range(PARTITIONS)]
     ended = 0
     deadline = time.monotonic() + PATIENCE_S
     while ended < PARTITIONS:
         messages = consumer.consume(10_000, POLL_S)
         assert messages or time.monotonic() < deadline, "the broker does not answer"
+        deadline = time.monotonic() + PATIENCE_S if messages else deadline
         for message in messages:
             error = message.error()
             if error is not None:
@@ -193,85 +243,184 @@ def everything(server: str) -> dict[tuple[int, int], bytes]:
             partition, offset, value = message.partition(), message.offset(), message.value()
             assert partition is not None
             assert isinstance(value, bytes)
-            assert offset == expected[partition], "a gap in the offsets"
-            expected[partition] += 1
-            records[partition, offset] = value
+            assert offset == len(stored[partition].records), "a gap in the offsets"
+            stored[partition].add(value)
     consumer.close()
-    return records
+    return stored
+
+
+class Reader:
+    """A group of one consumer that follows, whatever happens to the broker."""
+
+    def __init__(self, server: str, names: Sequence[str], group: str, protocol: str) -> None:
+        self._names = names
+        self.seen = [array("q") for _ in range(PARTITIONS)]
+        """By offset, as in `Stored`."""
+        self._consumer = Consumer(
+            {
+                "bootstrap.servers": server,
+                "group.id": group,
+                "group.protocol": protocol,
+                "enable.auto.commit": False,
+                "auto.offset.reset": "earliest",
+                "reconnect.backoff.max.ms": 100,
+                "log_level": 0,
+            }
+        )
+        self._consumer.subscribe([TOPIC])
+
+    def follow(self, stop: threading.Event) -> None:
+        """Read and commit until told to stop."""
+        read = 0
+        while not stop.is_set():
+            for message in self._consumer.consume(1_000, POLL_S):
+                if message.error() is None:
+                    self._see(message)
+                    read += 1
+            if read >= COMMIT_EVERY:
+                read = 0
+                with contextlib.suppress(KafkaException):  # the broker is dead just now
+                    self._consumer.commit(asynchronous=False)
+        self._consumer.close()
+
+    def _see(self, message: Message) -> None:
+        partition, offset, value = message.partition(), message.offset(), message.value()
+        assert partition is not None
+        assert offset is not None
+        assert isinstance(value, bytes)
+        seen, one = self.seen[partition], Stored(self._names)
+        one.add(value)
+        assert offset <= len(seen), f"offsets {len(seen)} to {offset} of partition {partition} were skipped"
+        if offset == len(seen):
+            seen.append(one.records[0])
+        assert seen[offset] == one.records[0], f"offset {offset} of partition {partition} has changed"
+
+
+@contextmanager
+def reading(server: str, names: Sequence[str]) -> Iterator[list[Reader]]:
+    """Groups of either protocol at work."""
+    readers = [Reader(server, names, f"{protocol} readers", protocol) for protocol in ("classic", "consumer")]
+    stop = threading.Event()
+    with ThreadPoolExecutor(len(readers)) as pool:
+        followed = [pool.submit(reader.follow, stop) for reader in readers]
+        try:
+            yield readers
+        finally:
+            stop.set()
+        for one in followed:
+            one.result(PATIENCE_S)
 
 
 def wait_for_progress(tolds: Sequence[Told], count: int) -> None:
     """Until each producer was told of so many more records."""
-    before = [len(told.acknowledged) for told in tolds]
+    before = [told.acknowledged for told in tolds]
     deadline = time.monotonic() + PATIENCE_S
-    while any(len(told.acknowledged) < known + count for told, known in zip(tolds, before, strict=True)):
-        assert time.monotonic() < deadline, f"no progress: {[(told.name, len(told.acknowledged)) for told in tolds]}"
+    while any(told.acknowledged < known + count for told, known in zip(tolds, before, strict=True)):
+        assert time.monotonic() < deadline, f"no progress: {[(told.name, told.acknowledged) for told in tolds]}"
         time.sleep(0.01)
 
 
-def killed(
-    directory: Path, writers: Sequence[Writer], kills: int, *, progress: int = 0
-) -> tuple[list[Told], dict[tuple[int, int], bytes], float]:
-    """What producers were told by a broker that was killed so often, what it holds, and its slowest start.
+@dataclass
+class Outcome:
+    """What came of a broker that was killed again and again."""
+
+    tolds: list[Told]
+    readers: list[Reader]
+    stored: list[Stored]
+    slowest_s: float
+    """Its slowest start."""
+
+    @property
+    def acknowledged(self) -> int:
+        """Records, of those whom that promised something."""
+        return sum(told.acknowledged for told in self.tolds if told.acks != 0)
+
+
+def killed(directory: Path, writers: Sequence[Writer], kills: int, *, progress: int = 0) -> Outcome:
+    """Kill a broker so often.
 
     `progress`: records that each producer is told of between two kills, at least; some take their time to come back.
     """
     dice = random.Random(9)
-    broker = BrokerProcess(directory / "data", "log.segment.bytes=262144")
+    broker = BrokerProcess(directory / "data", f"log.segment.bytes={SEGMENT_BYTES}")
     broker.start()
     slowest_s = 0.0
+    names = [name for name, _, _ in writers]
     try:
         admin = AdminClient({"bootstrap.servers": broker.server})
         admin.create_topics([NewTopic(TOPIC, PARTITIONS, 1)])[TOPIC].result(PATIENCE_S)
-        with writing(broker.server, writers) as tolds:
-            for _ in range(kills):
-                wait_for_progress(tolds, progress)
-                time.sleep(dice.uniform(0.05, 1.0))
-                broker.kill()
-                broker.restart()
-                slowest_s = max(slowest_s, broker.ready_after_s)
-            time.sleep(0.5)
-        records = everything(broker.server)
+        with reading(broker.server, names) as readers:
+            with writing(broker.server, writers) as tolds:
+                for _ in range(kills):
+                    wait_for_progress(tolds, progress)
+                    time.sleep(dice.uniform(0.05, 1.0))
+                    broker.kill()
+                    broker.restart()
+                    slowest_s = max(slowest_s, broker.ready_after_s)
+                time.sleep(0.5)
+            stored = everything(broker.server, names)
+            wait_for_readers(readers, stored)
     finally:
         broker.stop()
     assert "Traceback" not in broker.log_text(), broker.log_text()
-    return tolds, records, slowest_s
+    return Outcome(tolds, readers, stored, slowest_s)
 
 
-def assert_told_the_truth(told: Told, records: dict[tuple[int, int], bytes], kills: int) -> None:
-    """What a producer was told is there is there."""
-    assert len(told.acknowledged) > kills * 10, f"{told.name} hardly got to write"
-    for value, place in told.acknowledged.items():
-        assert records.get(place) == value, f"acknowledged record of {told.name} lost at {place}"
+def wait_for_readers(readers: Sequence[Reader], stored: Sequence[Stored]) -> None:
+    """Until they have read everything, which must be what lies there."""
+    deadline = time.monotonic() + PATIENCE_S
+    for seen, one in ((seen, one) for reader in readers for seen, one in zip(reader.seen, stored, strict=True)):
+        while len(seen) < len(one.records):
+            assert time.monotonic() < deadline, "a group has not read what is there"
+            time.sleep(0.01)
+        assert seen[: len(one.records)] == one.records, "a group has read what is not there"
+
+
+def count_lost(told: Told, stored: Sequence[Stored]) -> int:
+    """How many acknowledged records are not where they were said to be."""
+    names, lost = stored[0].names, 0
+    first = names.index(told.name) << OFFSET_BITS
+    for number, place in enumerate(told.places, 1):
+        if place >= 0:
+            records, offset = stored[place >> OFFSET_BITS].records, place & ((1 << OFFSET_BITS) - 1)
+            lost += offset >= len(records) or records[offset] != first + number
+    return lost
+
+
+def judge(part: str, outcome: Outcome, kills: int) -> None:
+    """What a producer was told is there is there; the figures are taken down."""
+    lost = {told.name: count_lost(told, outcome.stored) for told in outcome.tolds}
+    acknowledged = outcome.acknowledged
+    record("kill -9", part=part, size=kills, lost=sum(lost.values()), details={"records acknowledged": acknowledged})
+    print(f"{kills} kills, {acknowledged} acknowledged, slowest start {outcome.slowest_s:.3f} s")  # noqa: T201
+    for told in outcome.tolds:
+        assert told.acknowledged > kills * 10, f"{told.name} hardly got to write"
+        if told.acks == 0:
+            there = sum(len(one.numbers_of(told.name)) for one in outcome.stored)
+            print(f"{told.name}: {told.sent - there} of {told.sent} are not there")  # noqa: T201
+    assert not any(lost.values()), lost
 
 
 def test_what_an_idempotent_producer_sends_through_kill_9_is_there_once_and_in_order(tmp_path: Path) -> None:
     """I-2, I-3, I-7, I-10, B-21: five requests are under way, the kills swallow their answers, all are sent again."""
-    tolds, records, _ = killed(tmp_path, IDEMPOTENT_WRITERS, KILLS_OF_THE_IDEMPOTENT, progress=PROGRESS)
-    stored: defaultdict[tuple[str, int], list[int]] = defaultdict(list)
-    for (partition, _), value in sorted(records.items()):
-        name, number, _ = value.decode().split(" ")
-        stored[name, partition].append(int(number))
-    for told in tolds:
-        assert_told_the_truth(told, records, KILLS_OF_THE_IDEMPOTENT)
-        assert len(told.acknowledged) == told.sent
+    outcome = killed(tmp_path, IDEMPOTENT_WRITERS, KILLS_OF_THE_IDEMPOTENT, progress=PROGRESS)
+    judge("idempotent", outcome, KILLS_OF_THE_IDEMPOTENT)
+    for told in outcome.tolds:
+        assert told.acknowledged == told.sent
         for partition in range(PARTITIONS):
             sent = [number for number in range(1, told.sent + 1) if number % PARTITIONS == partition]
-            assert stored[told.name, partition] == sent, f"{told.name} in partition {partition}"
-    count = sum(len(told.acknowledged) for told in tolds)
-    print(f"{KILLS_OF_THE_IDEMPOTENT} kills, {count} records, each of them once")  # noqa: T201
+            assert outcome.stored[partition].numbers_of(told.name) == sent, f"{told.name} in partition {partition}"
 
 
 def test_what_was_acknowledged_survives_kill_9(tmp_path: Path) -> None:
-    """L-10, L-11."""
-    tolds, records, slowest_s = killed(tmp_path, WRITERS, KILLS)
-    for told in tolds:
-        assert_told_the_truth(told, records, KILLS)
+    """L-10, L-11: with acks=all and acks=1; what groups have read is there, and they skip nothing."""
+    outcome = killed(tmp_path, WRITERS, KILLS)
+    judge("plain", outcome, KILLS)
+    for told in outcome.tolds:
+        places = [place for place in told.places if place >= 0]
         for partition in range(PARTITIONS):
-            offsets = [offset for where, offset in told.acknowledged.values() if where == partition]
+            offsets = [place for place in places if place >> OFFSET_BITS == partition]
             assert offsets == sorted(offsets), f"{told.name} was reordered in partition {partition}"
-    acknowledged = sum(len(told.acknowledged) for told in tolds)
-    print(f"{KILLS} kills, {acknowledged} acknowledged, 0 lost, slowest start {slowest_s:.3f} s")  # noqa: T201
 
 
 def test_a_clean_stop_leaves_nothing_to_recover(tmp_path: Path) -> None:

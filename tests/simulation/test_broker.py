@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from support.loop import Trace
+from support.proofs import record
 from support.stage import Stuck, Unsound
 from support.workload import Plan, run_world
 
@@ -50,6 +51,8 @@ def test_what_was_promised_is_kept_through_crashes_and_power_cuts(seed: int) -> 
             f"repeat with: {repeat_with(seed)}\nthe last events:\n{''.join(trace.lines[-TRACE_LINES_SHOWN:])}"
         )
         raise
+    details = {"operations": played.history.operation_count, "starts": played.boots}
+    record("simulated worlds", part=str(seed), size=1, lost=len(played.violations), details=details)
     shown = "\n".join(str(violation) for violation in played.violations[:VIOLATIONS_SHOWN])
     assert not played.violations, f"{len(played.violations)} broken promises\n{shown}\nrepeat with: {repeat_with(seed)}"
     assert played.history.operation_count >= OPERATIONS_MIN
