@@ -16,6 +16,7 @@ stay quick. But of a disk smaller than 20 GiB that would be a large part, hence 
 import asyncio
 import logging
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Final
 
 from ..protocol.errors import ErrorCode, RequestRefused
@@ -65,6 +66,8 @@ class DiskSpace:
         """What clients may add until somebody looks again."""
         self._held = 0
         """Of the reserve."""
+        self._portion = 0
+        """What is given back at a time, once that has begun."""
         self._taking: asyncio.Future[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._is_stopped = self._has_complained = False
@@ -73,11 +76,16 @@ class DiskSpace:
 
     def prepare(self) -> None:
         """The data directory is ours, and its logs are about to be opened, for which there may be no space."""
-        if self._disk.exists(RESERVE):
-            self._held = self._disk.size(RESERVE)
-        if self._disk.free_bytes() < self._reserve_wanted(self._disk.total_bytes()):
-            while self.make_room():
-                pass
+        try:
+            if self._disk.exists(RESERVE):
+                self._held = self._disk.size(RESERVE)
+            wanted = self._reserve_wanted(self._disk.total_bytes())
+            self._give_back_surplus(wanted)
+            if self._disk.free_bytes() < wanted:
+                while self.make_room():
+                    pass
+        except DiskFailed as error:
+            logger.warning("free space of the disk is not known error=%s", error)
 
     def start(self) -> None:
         """Look from now on."""
@@ -133,12 +141,19 @@ class DiskSpace:
         """What must go on has found no space: give a part of the reserve back; false when none is left."""
         if not self._held or self._taking is not None:
             return False
-        portion = max(1, self._reserve_wanted(self._disk.total_bytes()) // PORTIONS)
-        if not self._shrink(max(0, self._held - portion)):
+        if not self._portion:
+            self._portion = -(-self._held // PORTIONS)  # of what is held, whatever the settings say by now
+        if not self._shrink(max(0, self._held - self._portion)):
             return False
         logger.warning("disk full, a part of the reserve is given back left=%d", self._held)
-        self._measure()
+        with suppress(DiskFailed):  # the next look complains, if it fares no better
+            self._measure()
         return True
+
+    def _give_back_surplus(self, wanted: int) -> None:
+        """The settings, or the disk, may have been larger when it was taken."""
+        if self._held > wanted and self._shrink(wanted):
+            self._portion = 0
 
     def _shrink(self, size: int) -> bool:
         if not self._held:
@@ -168,6 +183,7 @@ class DiskSpace:
             return
         if self._taking is not None:
             return
+        self._give_back_surplus(wanted)
         if self._metrics.disk_writable:
             if self._held < wanted and not self._is_stopped:
                 self._take(wanted)
@@ -202,6 +218,7 @@ class DiskSpace:
         error = taken.exception()
         if error is None:
             self._held = self._metrics.disk_reserve_bytes = size
+            self._portion = 0
         elif not isinstance(error, DiskFailed):
             raise error
         elif not isinstance(error, DiskFull) and not self._has_complained:  # else it was taken by somebody else

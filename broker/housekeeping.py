@@ -47,7 +47,7 @@ class Housekeeping:
         self._expiration_check_s = config.producer_id_expiration_check_interval_ms / 1000
         self._started, self._started_ms = environment.monotonic(), environment.now_ms()
         self._timers: dict[str, asyncio.TimerHandle] = {}
-        self._marking = False
+        self._marking: asyncio.Future[list[StorageError]] | None = None
         self._lag_probe: LagProbe | None = None
 
     def start(self, metrics: Metrics) -> None:
@@ -60,12 +60,17 @@ class Housekeeping:
         self._lag_probe.start()
 
     def stop(self) -> None:
-        """Do nothing more."""
+        """Begin nothing more."""
         for timer in self._timers.values():
             timer.cancel()
         self._timers.clear()
         if self._lag_probe is not None:
             self._lag_probe.stop()
+
+    async def drain(self) -> None:
+        """Wait for what was begun: while the pool writes a log's mark the log must not be closed."""
+        while self._marking is not None:
+            await asyncio.wait([self._marking])
 
     def _every(self, interval_s: float, action: Callable[[], None]) -> None:
         def due() -> None:
@@ -96,13 +101,13 @@ class Housekeeping:
         """One file write and sync a log, so in the pool; a log whose mark is up to date costs nothing."""
         every = [self._metadata_log, *(partition.log for topic in self._topics for partition in topic.partitions)]
         logs = [log for log in every if log.mark_is_behind and not log.offline]
-        if not logs or self._marking:
+        if not logs or self._marking is not None:
             return
-        self._marking = True
-        self._environment.run_blocking(lambda: _write_all(logs)).add_done_callback(self._marked)
+        self._marking = self._environment.run_blocking(lambda: _write_all(logs))
+        self._marking.add_done_callback(self._marked)
 
     def _marked(self, future: asyncio.Future[list[StorageError]]) -> None:
-        self._marking = False
+        self._marking = None
         if not future.cancelled():
             for error in future.result():
                 # The old mark still holds; recovery would only have more to check.

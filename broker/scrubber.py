@@ -7,8 +7,10 @@ sealed has its turn soon, and gets its digest. The others come when they have no
 last one of a log is read as far as it is durable, for the first time at some moment of the first interval, so that not
 all come at once.
 
-What it finds damaged is quarantined by its partition; it reads on in the next segment. The log of the cluster's facts
-is read as well, but not quarantined: all it says is in memory, and who hears of it now can act before the next start.
+What it finds damaged is quarantined by its partition; it reads on in the next segment. What the disk does not give is
+damage only if it does not give it `TRIES` times, some seconds apart: paths to a disk fail for moments. The log of the
+cluster's facts is read as well, but not quarantined: all it says is in memory, and who hears of it now can act before
+the next start.
 """
 
 import asyncio
@@ -22,7 +24,7 @@ from crc32c import crc32c
 
 from ..storage.digests import Digest
 from ..storage.errors import CorruptLog, DiskFailed
-from ..storage.inspection import Inspection
+from ..storage.inspection import Inspection, Unreadable
 from ..storage.log import Log
 from ..storage.segment import Segment
 from .dynamic_configs import DynamicConfigs
@@ -39,6 +41,11 @@ OWNERS_A_TURN = 64
 """So many logs are looked through in one turn of the loop, for what there is to read."""
 REST = 4
 """A slice is followed by so many times the time that it took: at most a fifth of a thread is the scrubber's."""
+
+TRIES = 4
+"""So often a segment is read from its beginning before what the disk does not give is taken for lost."""
+RETRY_S = 15.0
+"""The pause between two tries."""
 
 logger = logging.getLogger(__name__)
 
@@ -123,6 +130,8 @@ class Scrubber:
         self._due: deque[Place] = deque()
         self._timer: asyncio.TimerHandle | None = None
         self._reading: Inspection | None = None
+        self._tries = 0
+        """Of the segment that is being read."""
         self._is_in_pool = self._is_stopped = self._new_first = False
 
     def start(self) -> None:
@@ -158,6 +167,14 @@ class Scrubber:
         if place is None:
             self._after(LOOK_INTERVAL_S, self._next)
             return
+        self._tries = 0
+        self._read(place)
+
+    def _read(self, place: Place) -> None:
+        if not place.is_there:
+            self._done()
+            return
+        self._tries += 1
         inspection = place.owner.log.inspection_of(place.segment)
         if inspection is None:
             place.segment.verified_ms = self._environment.now_ms()  # there is nothing in it
@@ -291,14 +308,33 @@ class Scrubber:
                 self._close()
                 return
             try:
-                then(future.result())
-            except CorruptLog as damage:
-                self._damaged(place, damage)
-            except DiskFailed as error:
-                self._failed(place, error)
+                self._go_on(place, lambda: then(future.result()))
+            except Exception:
+                # Nobody knows what this is, but other segments have a right to be read.
+                logger.exception("segment not verified now path=%s", place.segment.path)
+                place.segment.verified_ms = self._environment.now_ms()
+                self._done()
 
         self._is_in_pool = True
         self._environment.run_blocking(work).add_done_callback(ran)
+
+    def _go_on(self, place: Place, then: Callable[[], None]) -> None:
+        try:
+            then()
+        except CorruptLog as damage:
+            self._damaged(place, damage)
+        except Unreadable as error:
+            if self._tries < TRIES:
+                self._try_again(place, error)
+            else:
+                self._damaged(place, error.damage)
+        except DiskFailed as error:
+            self._failed(place, error)
+
+    def _try_again(self, place: Place, error: Unreadable) -> None:
+        logger.warning("segment cannot be read, tried again path=%s error=%s", place.segment.path, error.damage)
+        self._close()
+        self._after(RETRY_S, lambda: self._read(place))
 
     def _damaged(self, place: Place, damage: CorruptLog) -> None:
         if place.is_there:
@@ -308,7 +344,7 @@ class Scrubber:
         self._done()
 
     def _failed(self, place: Place, error: DiskFailed) -> None:
-        """There was no descriptor for it, or no space for its digest: that says nothing of the segment."""
+        """There was no descriptor or memory for it, or no space for its digest: that says nothing of the segment."""
         if place.is_there:
             logger.warning("segment not verified now path=%s error=%s", place.segment.path, error)
             place.segment.verified_ms = self._environment.now_ms()
@@ -319,9 +355,9 @@ class Scrubber:
         self._after(PAUSE_S_MIN, self._next)
 
     def _close(self) -> None:
-        if self._reading is not None:
-            self._reading.close()
-            self._reading = None
+        reading, self._reading = self._reading, None
+        if reading is not None:
+            reading.close()
 
     def _after(self, seconds: float, action: Callable[[], None]) -> None:
         self._timer = asyncio.get_running_loop().call_later(seconds, action)

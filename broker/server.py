@@ -157,6 +157,10 @@ class Server:
         if self._http is not None:
             await self._http.stop()
         await self.services.disk_space.stop()
+        if self._housekeeping is not None:
+            await self._housekeeping.drain()
+        # Again, and nothing is waited for after it: under `write.caching` a flush may have become due meanwhile.
+        await self._flusher.drain()
         self._close_data()
         self._state = "stopped"
         logger.info("stopped")
@@ -176,7 +180,7 @@ class Server:
             check=check_metadata,
         )
         self._directory = directory
-        self._flusher.lies_on(disk, on_failure=self._disk_failed)
+        self._flusher.lies_on(disk)
         space = self._disk_space = DiskSpace(disk, config, environment=environment, metrics=self.metrics)
         space.prepare()
         names = directory.logs()
@@ -295,21 +299,12 @@ class Server:
         while True:
             try:
                 directory.close()
-            except DiskFull as error:
-                if self.services.disk_space.make_room():
+            except StorageError as error:
+                if isinstance(error, DiskFull) and self.services.disk_space.make_room():
                     continue
                 logger.error("data directory left without the clean-shutdown marker error=%s", error)
                 directory.release()
             return
-
-    def _disk_failed(self, error: StorageError) -> None:
-        """A sync of everything failed: no log can say what it has lost."""
-        assert self._metadata_log is not None
-        logger.error("sync of the whole disk failed, every log is offline error=%s", error)
-        self._metadata_log.go_offline("a sync of the whole disk failed")
-        for topic in self.topics:
-            for partition in (*topic.partitions, *topic.coming):
-                partition.log.go_offline("a sync of the whole disk failed")
 
     # The HTTP side
 

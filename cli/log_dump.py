@@ -10,19 +10,21 @@ import click
 from ..protocol.batch import HEADER_SIZE, BatchHeader, check, read_header
 from ..protocol.errors import ProtocolError
 from ..protocol.records import iterate
-from ..storage.checkpoint import read_file
+from ..storage.checkpoint import read_file, read_head
 from ..storage.digests import BLOCK_SIZE, BadDigest, Digest
 from ..storage.digests import SUFFIX as DIGEST_SUFFIX
 from ..storage.disk import Disk, File, RealDisk
 from ..storage.durable_mark import FILE_NAME as DURABLE_MARK
-from ..storage.durable_mark import SLOT_DISTANCE, SLOT_SIZE, Checkpoint, Slot, decode_slot
+from ..storage.durable_mark import FILE_SIZE, SLOT_DISTANCE, SLOT_SIZE, Checkpoint, Slot, decode_slot
 from ..storage.errors import CorruptLog
+from ..storage.index import SIZE_MAX as INDEX_SIZE_MAX
 from ..storage.leader_epochs import FILE_NAME as LEADER_EPOCHS
 from ..storage.leader_epochs import EpochStart, LeaderEpochs
 from ..storage.leftovers import segment_bases
 from ..storage.offset_index import ENTRY_SIZE as OFFSET_ENTRY_SIZE
 from ..storage.offset_index import SUFFIX as OFFSET_INDEX_SUFFIX
 from ..storage.offset_index import OffsetEntry, OffsetIndex
+from ..storage.producer_snapshots import SIZE_MAX as SNAPSHOT_SIZE_MAX
 from ..storage.producer_snapshots import SUFFIX as SNAPSHOT_SUFFIX
 from ..storage.producer_state import BadSnapshot, Producer, ProducerState
 from ..storage.segment import SUFFIX
@@ -313,7 +315,7 @@ def _time_rows(disk: Disk, path: str) -> list[TimeRow]:
 
 def _whole_entries(disk: Disk, path: str, entry_size: int) -> bytes:
     """The active segment's index is longer than its entries: what is allocated ahead is left out."""
-    data = read_file(disk, path)
+    data = read_file(disk, path, size_max=INDEX_SIZE_MAX)
     rest = len(data) % entry_size
     used = len(data.rstrip(b"\0"))
     used += -used % entry_size
@@ -327,7 +329,7 @@ def _epoch_rows(disk: Disk, path: str) -> list[EpochStart]:
 
 
 def _slot_rows(disk: Disk, path: str) -> list[SlotRow]:
-    data = read_file(disk, path)
+    data = read_head(disk, path, FILE_SIZE)
     slots = [(at, decode_slot(data[at : at + SLOT_SIZE])) for at in (0, SLOT_DISTANCE)]
     newest = max((slot.sequence for _, slot in slots if slot is not None), default=None)
     return [SlotRow(at, slot, slot is not None and slot.sequence == newest) for at, slot in slots]
@@ -342,7 +344,8 @@ def _block_rows(disk: Disk, path: str) -> list[BlockRow]:
 
 
 def _producer_rows(disk: Disk, path: str) -> list[ProducerRow]:
-    return [ProducerRow(*row) for row in ProducerState.decode(read_file(disk, path), now_ms=0).items()]
+    state = ProducerState.decode(read_file(disk, path, size_max=SNAPSHOT_SIZE_MAX), now_ms=0)
+    return [ProducerRow(*row) for row in state.items()]
 
 
 def _checkpoint(row: SlotRow) -> Checkpoint | None:

@@ -13,6 +13,8 @@ from .disk import Disk
 from .errors import CorruptLog
 
 TEMPORARY_SUFFIX = ".tmp"
+SIZE_MAX = 1 << 24
+"""Far more than leader epochs, the digest of the largest segment, or a file of properties come to."""
 
 
 def replace_file(disk: Disk, path: str, data: bytes) -> None:
@@ -44,11 +46,22 @@ def create_file(disk: Disk, path: str, data: bytes) -> None:
         file.close()
 
 
-def read_file(disk: Disk, path: str) -> bytes:
-    """A small file's contents."""
+def read_file(disk: Disk, path: str, *, size_max: int = SIZE_MAX) -> bytes:
+    """A small file's contents; `CorruptLog` if it is larger than any that we write: it might not fit into memory."""
     file = disk.open(path)
     try:
+        if file.size > size_max:
+            raise CorruptLog(path, size_max, f"{file.size} bytes are more than such a file can have", end=file.size)
         return file.read(0, file.size)
+    finally:
+        file.close()
+
+
+def read_head(disk: Disk, path: str, size: int) -> bytes:
+    """The first bytes of a file that counts no further, however large it claims to be."""
+    file = disk.open(path)
+    try:
+        return file.read(0, size)
     finally:
         file.close()
 

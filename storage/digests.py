@@ -29,7 +29,7 @@ from crc32c import crc32c
 
 from .checkpoint import read_file
 from .disk import Disk
-from .errors import DiskFailed
+from .errors import CorruptLog, DiskFailed
 
 SUFFIX: Final = ".digest"
 VERSION: Final = 1
@@ -143,7 +143,7 @@ def read_digest(disk: Disk, path: str) -> Digest | None:
         return None
     try:
         return Digest.decode(read_file(disk, path))
-    except (BadDigest, DiskFailed) as error:
+    except (BadDigest, CorruptLog, DiskFailed) as error:
         logger.warning("the digest cannot be read, and will be made anew path=%s because=%s", path, error)
         return None
 

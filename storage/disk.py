@@ -10,7 +10,8 @@ every liberty that this grants):
 
 Paths are relative to the disk's root, separated by "/"; "" is the root. Everything that the operating system refuses
 is raised as `DiskFailed`, lack of space as `DiskFull`, lack of descriptors as `OutOfDescriptors`. Both of these promise
-that nothing was changed and nothing lost; so a sync never raises them, whatever it lacks: its bytes may be gone.
+that nothing was changed and nothing lost; so a sync never raises them, whatever it lacks: its bytes may be gone. (That
+of a map does if it could not even begin, having no descriptor: `prepare_sync` sees to it that it has one.)
 """
 
 import errno
@@ -20,10 +21,11 @@ import os
 import stat
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from threading import Lock as ThreadLock
 from typing import Final, Protocol
 
 from ..protocol.batch import Buffer
-from .errors import DirectoryLocked, DiskFailed, DiskFull, OutOfDescriptors
+from .errors import DirectoryLocked, DiskFailed, DiskFull, OutOfDescriptors, OutOfMemory
 from .filesystem import Filesystem
 
 FILE_MODE: Final = 0o600
@@ -32,6 +34,9 @@ IOV_MAX: Final = 1024
 """Buffers that one writev takes (Linux's UIO_MAXIOV)."""
 
 DIRECTORY_FLAGS: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+
+_OPENING: Final = ThreadLock()
+"""A map's descriptor is opened when it is first needed, and that may be in two threads at once."""
 
 _FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 _OUT_OF_DESCRIPTORS: Final = frozenset({errno.EMFILE, errno.ENFILE})
@@ -90,6 +95,9 @@ class Map(Protocol):
 
     def resize(self, size: int) -> None:
         """Grow with zeros, their space allocated first, or shrink. On failure nothing has changed."""
+
+    def prepare_sync(self) -> None:
+        """Have at hand what a `sync` needs; `OutOfDescriptors` if it is not to be had. Then no sync wants for it."""
 
     def sync(self) -> None:
         """Make durable what the file holds at this moment. May come from another thread."""
@@ -170,7 +178,8 @@ class Volume(Disk, Protocol):
     def sync_all(self) -> None:
         """Make durable all files and directories as they are at this moment, other people's on the filesystem as well.
 
-        May come from another thread. When it fails, nobody knows whose bytes are lost.
+        May come from another thread. When it fails, perhaps nothing of ours is lost: each file's own `sync`, which must
+        follow, knows of it.
         """
 
 
@@ -207,6 +216,8 @@ def failure(path: str, error: OSError) -> DiskFailed:
     reason = error.strerror or str(error)
     if error.errno in _FULL:
         return DiskFull(path, reason)
+    if error.errno == errno.ENOMEM:
+        return OutOfMemory(path, reason)
     return OutOfDescriptors(path, reason) if error.errno in _OUT_OF_DESCRIPTORS else DiskFailed(path, reason)
 
 
@@ -532,10 +543,17 @@ class RealMap:
                     self._map(before)
                     raise
 
+    def prepare_sync(self) -> None:
+        """See `Map`."""
+        with _reporting(self.path):
+            self._opened()
+
     def sync(self) -> None:
         """See `Map`. fdatasync finds the pages dirtied through the mapping too, and unlike msync frees the GIL."""
+        with _reporting(self.path):
+            descriptor = self._opened()
         with self._syncs.reporting(self.path):
-            os.fdatasync(self._opened())
+            os.fdatasync(descriptor)
 
     def close(self) -> None:
         """See `Map`."""
@@ -544,9 +562,10 @@ class RealMap:
         self._close_descriptor()
 
     def _opened(self) -> int:
-        if self._descriptor < 0 and not self._is_closed:
-            self._descriptor = os.open(self._real_path, os.O_RDWR | os.O_CLOEXEC)
-        return self._descriptor
+        with _OPENING:
+            if self._descriptor < 0 and not self._is_closed:
+                self._descriptor = os.open(self._real_path, os.O_RDWR | os.O_CLOEXEC)
+            return self._descriptor
 
     def _close_descriptor(self) -> None:
         descriptor, self._descriptor = self._descriptor, -1

@@ -30,11 +30,12 @@ more is read again. A mark that cannot be read makes recovery read everything, a
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass
+from threading import Lock
 from typing import Final
 
 from crc32c import crc32c
 
-from .checkpoint import read_file
+from .checkpoint import read_head
 from .disk import Disk
 from .index import NO_ENTRIES, IndexedEntries
 from .time_index import NOTHING, TimeEntry
@@ -87,12 +88,13 @@ class DurableMark:
         self.offset = None if slot is None else slot.offset
         self.checkpoint = None if slot is None else slot.checkpoint
         self.leader_epoch = 0 if slot is None else slot.leader_epoch
+        self._turn = Lock()
 
     @classmethod
     def read(cls, disk: Disk, directory: str) -> "DurableMark":
         """What the file says; nothing, if it is missing or both its slots are damaged."""
         path = f"{directory}/{FILE_NAME}"
-        data = read_file(disk, path) if disk.exists(path) else b""
+        data = read_head(disk, path, FILE_SIZE) if disk.exists(path) else b""
         slots = [slot for at in (0, SLOT_DISTANCE) if (slot := decode_slot(data[at : at + SLOT_SIZE])) is not None]
         return cls(disk, directory, max(slots, key=lambda slot: slot.sequence, default=None))
 
@@ -106,22 +108,26 @@ class DurableMark:
     ) -> None:
         """Move the mark, durably. What it says must be so, durably, already. No leader epoch: the one it had.
 
-        Two threads may do so at once: whatever comes of it is one of the two marks, or an older one. `unless` is asked
-        when the file is open: from then on it cannot be the file of another log that was given this one's name.
+        Two threads may do so: one waits for the other, and a mark that is behind the last one is not written. `unless`
+        is asked when the file is open: from then on it cannot be the file of another log that was given this one's
+        name.
         """
-        slot = Slot(self._sequence + 1, offset, checkpoint, max(leader_epoch, self.leader_epoch))
-        file = self._disk.open(self._path, create=True)
-        try:
-            if unless():
+        with self._turn:
+            if self.offset is not None and offset < self.offset:
                 return
-            if file.size < FILE_SIZE:
-                file.write(file.size, bytes(FILE_SIZE - file.size))  # no hole: else a full disk would stop the mark
-            file.write((slot.sequence & 1) * SLOT_DISTANCE, encode_slot(slot))
-            file.sync()
-        finally:
-            file.close()
-        self._sequence, self.offset, self.checkpoint = slot.sequence, offset, checkpoint
-        self.leader_epoch = slot.leader_epoch
+            slot = Slot(self._sequence + 1, offset, checkpoint, max(leader_epoch, self.leader_epoch))
+            file = self._disk.open(self._path, create=True)
+            try:
+                if unless():
+                    return
+                if file.size < FILE_SIZE:
+                    file.write(file.size, bytes(FILE_SIZE - file.size))  # no hole: else a full disk would stop the mark
+                file.write((slot.sequence & 1) * SLOT_DISTANCE, encode_slot(slot))
+                file.sync()
+            finally:
+                file.close()
+            self._sequence, self.offset, self.checkpoint = slot.sequence, offset, checkpoint
+            self.leader_epoch = slot.leader_epoch
 
 
 def encode_slot(slot: Slot) -> bytes:

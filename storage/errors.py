@@ -2,7 +2,7 @@
 
 StorageError
     at the disk:     DiskFailed (an I/O call failed), DiskFull (no space: nothing was written, try again later),
-                     OutOfDescriptors (nothing was opened, try again later)
+                     OutOfDescriptors (nothing was opened, try again later), OutOfMemory
     while reading:   OffsetOutOfRange, CorruptLog (bytes on disk are not what was written)
     while writing:   LogOffline (a failed sync or damage below the durable mark; nothing is accepted until reopened),
                      ProducerFenced, OutOfOrderSequence (an idempotent producer's batch that may not follow)
@@ -28,6 +28,10 @@ class DiskFull(DiskFailed):
 
 class OutOfDescriptors(DiskFull):
     """The process, or the system, can open no more files. As on a full disk, nothing was changed and nothing lost."""
+
+
+class OutOfMemory(DiskFailed):
+    """The kernel had no memory for the call, which says nothing of the disk."""
 
 
 class OffsetOutOfRange(StorageError):

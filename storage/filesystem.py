@@ -1,9 +1,10 @@
 """A filesystem as a whole, made durable at one stroke: Linux's `syncfs`, where it can be believed.
 
-It costs about as much for a thousand files as for ten, but says of a failure only that there was one. Before Linux 5.8
-it does not even say that. Which filesystems also have the drive empty its cache, whatever was written, was read in
-their code: those that are named here. On others, and where the kernel does not tell which one it is (a subvolume of
-Btrfs, an overlay), there is no such thing as a `Filesystem`, and files are synced one by one.
+It costs about as much for a thousand files as for ten, but says of a failure only that there was one, perhaps a
+neighbour's: what befell a file is told, as ever, to who syncs that file. Before Linux 5.8 it does not even say that.
+Which filesystems also have the drive empty its cache, whatever was written, was read in their code: those that are
+named here. On others, and where the kernel does not tell which one it is (a subvolume of Btrfs, an overlay), there is
+no such thing as a `Filesystem`, and files are synced one by one.
 """
 
 import os
@@ -20,7 +21,8 @@ _RELEASE = re.compile(r"(\d+)\.(\d+)")
 class Filesystem:
     """The one that a directory lies on. Its descriptor is opened once and kept.
 
-    For the kernel tells of errors since that: of those that befell pages before this call began, too.
+    For the kernel tells of errors since that, those too that befell pages before a sync began; and once of older ones
+    that nobody has been told of.
     """
 
     def __init__(self, directory: str) -> None:

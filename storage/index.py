@@ -17,6 +17,9 @@ from .errors import CorruptLog
 CHUNK_MIN: Final = 4096
 CHUNK_MAX: Final = 256 * 1024
 
+SIZE_MAX: Final = 1 << 29
+"""More than the smallest batches make of the largest segment."""
+
 
 @dataclass(frozen=True, slots=True)
 class IndexedEntries:
@@ -122,9 +125,12 @@ class MappedEntries:
         if size != self._map.size:
             self._map.resize(size)
 
+    def prepare_sync(self) -> None:
+        """Have at hand what a sync needs; `OutOfDescriptors`."""
+        self._map.prepare_sync()
+
     def sync(self) -> None:
         """Make the entries durable. May come from another thread."""
-        # Safe without: entries are believed when a batch, or a checkpoint's sum, confirms them, else made again.
         self._map.sync()
 
     def close(self) -> None:

@@ -10,6 +10,8 @@ from typing import NamedTuple
 from ..protocol.batch import BatchHeader
 from .checkpoint import read_file
 from .disk import Disk
+from .errors import CorruptLog
+from .index import SIZE_MAX as INDEX_SIZE_MAX
 from .offset_index import ENTRY_SIZE as OFFSET_ENTRY_SIZE
 from .offset_index import SUFFIX as OFFSET_INDEX_SUFFIX
 from .offset_index import OffsetEntry, OffsetIndex
@@ -78,7 +80,11 @@ class IndexCheck:
         if not disk.exists(path):
             self._add(Fault(path, 0, 0, "missing"))
             return b""
-        data = read_file(disk, path)
+        try:
+            data = read_file(disk, path, size_max=INDEX_SIZE_MAX)
+        except CorruptLog as error:
+            self._add(Fault(path, error.position, error.end or error.position, error.reason))
+            return b""
         whole = len(data) - len(data) % entry_size
         if whole < len(data):
             self._add(Fault(path, whole, len(data), f"the last entry has {len(data) - whole} bytes"))

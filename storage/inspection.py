@@ -16,7 +16,7 @@ from .checkpoint import TEMPORARY_SUFFIX, create_file
 from .digests import BLOCK_SIZE, Digest, Digester, read_digest
 from .digests import SUFFIX as DIGEST_SUFFIX
 from .disk import Disk, File
-from .errors import CorruptLog, DiskFailed
+from .errors import CorruptLog, DiskFailed, OutOfMemory
 from .leader_epochs import LeaderEpochs
 from .scan import scan
 from .segment import Boundary, Segment
@@ -25,6 +25,14 @@ SLICE_SIZE: Final = 2 * BLOCK_SIZE
 """What one step reads, unless a batch is larger: even of the smallest batches not many milliseconds' work."""
 
 logger = logging.getLogger(__name__)
+
+
+class Unreadable(DiskFailed):
+    """Bytes that the disk does not give just now. `damage` says which, for when it never does."""
+
+    def __init__(self, damage: CorruptLog) -> None:
+        super().__init__(damage.path, damage.reason)
+        self.damage = damage
 
 
 class Inspection:
@@ -69,7 +77,10 @@ class Inspection:
             self.old = self._read_old()
 
     def step(self) -> bool:
-        """Read the next slice; whether there is more. `CorruptLog` with the range of the first damage."""
+        """Read the next slice; whether there is more. `CorruptLog` with the range of the first damage.
+
+        `Unreadable` if the disk fails: a path to it, or a network, may do so for a moment. It has to begin anew then.
+        """
         if self._batches is None:
             self._batches = self._scan()
         before = self._digester.position
@@ -80,6 +91,8 @@ class Inspection:
                     return True  # the batches in what was read come with the next step
         except CorruptLog as damage:
             raise self._measured(damage) from None
+        except Unreadable as error:
+            raise Unreadable(self._measured(error.damage)) from error
         finally:
             self.bytes_read += self._digester.position - before
         if self._next_offset != self.end.offset:
@@ -178,11 +191,10 @@ class _Window:
         self._drop(position)
         try:
             data = self._file.read(position, size)
-        except DiskFailed:
-            try:
-                data = self._file.read(position, size)
-            except DiskFailed as error:
-                raise CorruptLog(self.path, position, error.reason, end=position + size) from error
+        except OutOfMemory:
+            raise  # that is no word on these bytes
+        except DiskFailed as error:
+            raise Unreadable(CorruptLog(self.path, position, error.reason, end=position + size)) from error
         known = self._digester.position - position
         assert known >= 0, "the scan leaves nothing out"
         self._digester.add(memoryview(data)[known:])

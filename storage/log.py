@@ -31,7 +31,7 @@ from .producer_snapshots import Snapshot
 from .producer_state import ProducerState
 from .quarantine import note_damage
 from .recovery import OpenedLog, Recovered
-from .segment import Boundary, Room, Segment
+from .segment import SUFFIX, Boundary, Room, Segment
 from .timestamps import TimestampOffset, find_max_timestamp, find_timestamp
 
 __all__ = ["Fetched", "Flush", "Log", "Recovered", "TimestampOffset"]
@@ -226,6 +226,7 @@ class Log:
             self._lost = failed  # the other batches of this round must not be taken for written
             raise
         old = self._active
+        old.prepare_sync()
         old.finish_indexes()
         self._directory_changed = True
         room = Room(self._disk, self.directory, self.config, self._handles, self.leader_epochs)
@@ -233,6 +234,9 @@ class Log:
             new = Segment.create(room, self.end_offset, now_ms=now_ms)
         except StorageError:
             old.indexes.reopen()  # it goes on
+            if self._disk.exists(f"{self.directory}/{self.end_offset:020d}{SUFFIX}"):
+                # Its name says that what follows is in there, and not in the old one.
+                self._go_offline("a segment could not be made, nor be unmade")
             raise
         old.seal()
         self._unsynced.append(old)
@@ -330,7 +334,7 @@ class Log:
         self._checkpoint_wanted = False
         has_producers = len(self.producers) > 0
         active = self._active
-        if work == 0 or not (wanted or work >= CHECKPOINT_WORK):
+        if work == 0 or not (wanted or work >= CHECKPOINT_WORK) or not self._can_sync_indexes():
             if not self._unsynced:
                 return None, None
             self._batches_beyond = 0  # but a few
@@ -344,6 +348,14 @@ class Log:
             self._snapshot_at = self.size
         self._batches_beyond = 0
         return active.checkpoint(has_producers=has_producers), snapshot
+
+    def _can_sync_indexes(self) -> bool:
+        """Else there is no checkpoint now: want of a descriptor must not be taken for a sync that has failed."""
+        try:
+            self._active.prepare_sync()
+        except DiskFailed:
+            return False
+        return True
 
     @property
     def mark_is_behind(self) -> bool:
@@ -417,9 +429,7 @@ class Log:
         limit = self._limit(segment, up_to)
         if begin.position < limit.position:
             return segment.read(begin, limit, size_max=size_max, at_least_one=at_least_one)
-        if begin.offset < limit.offset:
-            raise CorruptLog(segment.path, begin.position, f"the segment ends before offset {limit.offset}")
-        segment.batch_at(begin.position)  # it reaches beyond `up_to`, or so its header says
+        segment.batch_at(begin.position)  # it reaches beyond `up_to`, or so its header says; or there is none
         return b"", begin
 
     def header_of(self, offset: int) -> BatchHeader:
@@ -494,8 +504,9 @@ class Log:
     def quarantine(self, damage: CorruptLog) -> None:
         """What was durable is damaged: take no more appends, now and at the next start, until the log is sound again.
 
-        Nothing is cut, for the mark is written first: what lies below it is never taken for a torn tail. A sync that
-        is going on may end; `DiskFailed` if that could not be noted down, and the log is offline all the same.
+        Nothing is cut, for the mark is written first, and the note says the same: what lies below is never taken for a
+        torn tail. A sync that is going on may end; `DiskFailed` if that could not be noted down, and the log is offline
+        all the same.
         """
         if self.quarantined is not None:
             return
@@ -505,7 +516,7 @@ class Log:
         try:
             with suppress(DiskFull):
                 self.write_mark()
-            note_damage(self._disk, self.directory, damage)
+            note_damage(self._disk, self.directory, damage, durable=self.recovery_point)
         finally:
             self._go_offline(str(damage))
 
@@ -531,7 +542,6 @@ class Log:
             self._active.finish_indexes()
             if self._changed:
                 for file in self._active.indexes.maps():
-                    # Safe without: entries that are not there after a power cut are made again.
                     file.sync()
             self._checkpoint = checkpoint
         except DiskFailed:
@@ -541,10 +551,6 @@ class Log:
         self.write_mark()
         if self.end_offset > self.start_offset:
             self._write_snapshot()
-
-    def go_offline(self, reason: str) -> None:
-        """Take no more appends until the log is opened again: the disk can no longer be trusted."""
-        self._go_offline(reason)
 
     def discard(self) -> None:
         """Close the files and care for nothing: the log is being deleted. Waits for a flush that is going on."""

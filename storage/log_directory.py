@@ -153,7 +153,7 @@ class LogDirectory:
             try:
                 names.append(LogName(topic, int(partition), read_partition_metadata(self._disk, name)))
             except StorageError as damage:
-                logger.exception("a log that cannot be named directory=%s", name)
+                logger.error("a log that cannot be named directory=%s because=%s", name, damage)
                 self.damaged.append(damage)
         return sorted(names, key=lambda name: (name.topic, name.partition))
 
@@ -195,6 +195,13 @@ class LogDirectory:
     def has_log(self, topic: str, partition: int) -> bool:
         """Whether a log of that name lies there, whatever its topic's id."""
         return self._disk.exists(f"{topic}-{partition}")
+
+    def topic_id_of(self, topic: str, partition: int) -> UUID | None:
+        """Whose log lies there, as it says itself; None if it does not say. `DiskFailed` if it cannot be asked."""
+        try:
+            return read_partition_metadata(self._disk, f"{topic}-{partition}")
+        except CorruptLog:
+            return None
 
     def delete_log(self, log: Log, *, token: str) -> None:
         """Remove a log for good. `token` is new each time; a log of the same name may be made at once."""

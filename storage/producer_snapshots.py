@@ -28,6 +28,9 @@ _SNAPSHOT = re.compile(r"(\d{20})\.snapshot")
 
 logger = logging.getLogger(__name__)
 
+SIZE_MAX: Final = 1 << 28
+"""More than a million producers. What claims to be larger is passed over, as what cannot be read is."""
+
 
 class Snapshot:
     """One that is to be written; that may be done in another thread."""
@@ -87,7 +90,8 @@ class ProducerSnapshots:
         start_offset, state = max(segments[0].base_offset, none_below), ProducerState()
         for offset in reversed([offset for offset in self.offsets if offset > start_offset]):
             try:
-                state = ProducerState.decode(read_file(self._disk, self._path(offset)), now_ms=now_ms)
+                data = read_file(self._disk, self._path(offset), size_max=SIZE_MAX)
+                state = ProducerState.decode(data, now_ms=now_ms)
             except (BadSnapshot, StorageError) as damage:
                 logger.warning("producer snapshot passed over path=%s because=%s", self._path(offset), damage)
                 if isinstance(damage, BadSnapshot):

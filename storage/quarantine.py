@@ -1,37 +1,50 @@
 """The note that a log was found damaged while it was in use (`quarantined` in its directory).
 
 Recovery trusts what lies well below the durable mark and reads no more of it. So whoever finds damage there leaves this
-note, and the log is read from its beginning at each start until it is sound. What the note says is for people; that it
-is there is all that recovery asks.
+note, and the log is read from its beginning at each start until it is sound. Recovery asks of the note up to where the
+log was durable, for the mark may not have come so far; the rest is for people.
 
     version: 0
+    durable: 912
     file: 00000000000000000000.log
     position: 5123
     end: 21507
     reason: the checksum does not hold
 
-`position` is where the first bad batch begins, `end` where the damage ends, or `unknown`.
+Everything below the offset `durable` was on the platter. `position` is where the first bad batch begins, `end` where
+the damage ends, or `unknown`.
 """
 
+import re
 from typing import Final
 
-from .checkpoint import replace_file
+from .checkpoint import read_file, replace_file
 from .disk import Disk
 from .errors import CorruptLog
 
 FILE_NAME: Final = "quarantined"
 
+_DURABLE = re.compile(rb"^durable: (\d{1,19})$", re.MULTILINE)
 
-def note_damage(disk: Disk, directory: str, damage: CorruptLog) -> None:
+
+def note_damage(disk: Disk, directory: str, damage: CorruptLog, *, durable: int) -> None:
     """Leave the note, durably; `DiskFailed` if that cannot be."""
     lines = (
         "version: 0",
+        f"durable: {durable}",
         f"file: {damage.path.rpartition('/')[2]}",
         f"position: {damage.position}",
         f"end: {'unknown' if damage.end is None else damage.end}",
         f"reason: {damage.reason}",
     )
     replace_file(disk, f"{directory}/{FILE_NAME}", "".join(f"{line}\n" for line in lines).encode("utf-8"))
+
+
+def noted_durable(disk: Disk, directory: str) -> int | None:
+    """The offset below which everything was durable when the note was left; None if there is none that says so."""
+    path = f"{directory}/{FILE_NAME}"
+    match = _DURABLE.search(read_file(disk, path)) if disk.exists(path) else None
+    return None if match is None else int(match[1])
 
 
 def is_noted(disk: Disk, directory: str) -> bool:

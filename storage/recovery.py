@@ -35,7 +35,7 @@ from .leader_epochs import LeaderEpochs
 from .leftovers import remove_leftovers, segment_bases
 from .producer_snapshots import ProducerSnapshots
 from .producer_state import ProducerState
-from .quarantine import forget_damage, is_noted
+from .quarantine import forget_damage, is_noted, noted_durable
 from .scan import scan
 from .segment import SUFFIX, Boundary, Room, Segment
 from .segment_indexes import Tally
@@ -150,7 +150,7 @@ class _Recovery:
 
     def recover(self, now_ms: int) -> OpenedLog:
         """Read what may be torn, cut or quarantine it, and make the rest durable."""
-        mark = self.mark.offset
+        mark = self._durable_below()
         first = self._first_in_doubt()
         scanned: list[_Scanned] = []
         bad = self._scan_from(first, scanned)
@@ -202,6 +202,13 @@ class _Recovery:
             recovered=recovered,
             checkpoint=self.checkpoint,
         )
+
+    def _durable_below(self) -> int | None:
+        """Below this nothing is cut; None: nowhere. When damage was found, the mark may not have come so far yet."""
+        if not self.was_quarantined or self.mark.offset is None:
+            return self.mark.offset
+        noted = noted_durable(self.disk, self.directory)
+        return None if noted is None else max(self.mark.offset, noted)
 
     def _forget_quarantine(self) -> None:
         if self.was_quarantined:
@@ -288,6 +295,7 @@ class _Recovery:
             one = self._begin(segment)
             scanned.append(one)
             begin, expected = one.end
+            # Safe without: batches without a producer are replayed then, to no effect.
             if self.none_from is None:
                 self.none_from = expected
             try:
@@ -355,7 +363,7 @@ class _Recovery:
         self.segments[-1].resume(now_ms=now_ms)
         if len(scanned) > 1:
             self.disk.sync_directory(self.directory)  # the first one's name was durable before the mark came so far
-        # Safe without: it is written within a second; until then a start reads everything, or finds the epochs' file.
+        # At once: without it a torn tail would be taken for damage, and the epochs' file is text without a checksum.
         if self.mark.offset is None or self.mark.leader_epoch < self.epochs.latest:
             self.mark.write(end_offset, self.checkpoint, leader_epoch=self.epochs.latest)
 

@@ -226,6 +226,11 @@ class Segment:
             has_producers=has_producers,
         )
 
+    def prepare_sync(self) -> None:
+        """Before the indexes are synced elsewhere: `OutOfDescriptors` now rather than in the midst of it."""
+        for entries in self.indexes.maps():
+            entries.prepare_sync()
+
     def syncables(self, *, indexes: bool) -> tuple[Syncable, ...]:
         """What must be synced before the bytes are durable, and, for a checkpoint or for good, the indexes too."""
         assert self._file is not None
@@ -264,8 +269,8 @@ class Segment:
         data = self._read_exactly(begin.position, size)
         if not self._is_checked(begin.position, begin.position + size):
             end = self._check(data, begin, limit)
-        elif size == available:
-            return data, limit
+        elif size == available and (self.active or limit.position < self.size):
+            return data, limit  # a closed one may end too early: where it should, only the next one's name says
         else:
             end = self._last_whole(data, begin)
         if end.position == begin.position and at_least_one:
@@ -285,8 +290,6 @@ class Segment:
         """Whether there is a batch of that last offset and that greatest timestamp: else the time index is wrong."""
         if entry.timestamp == NO_TIMESTAMP:
             return True
-        if not self.base_offset <= entry.last_offset < self.next_offset:
-            return False
         try:
             header = self.header_at(self.locate(entry.last_offset).position)
         except CorruptLog:
@@ -388,7 +391,6 @@ class Segment:
         if self._indexes is not None and not active:
             self._indexes.finish(tally.greatest)
             for entries in self._indexes.maps():
-                # Safe without: entries that are not there after a power cut are made again.
                 entries.sync()
             self._close_indexes()
         tally.commit()
@@ -578,7 +580,6 @@ class Segment:
         if self._rebuilt:
             raise doubt
         logger.warning("rebuilding indexes segment=%s because=%s", self.path, doubt)
-        self._rebuilt = True
         tally = Tally(self.tally.interval_bytes)
         try:
             for position, header in self.headers(0, checked=True):
@@ -598,3 +599,4 @@ class Segment:
             self._indexes = self._load_indexes()
             if self._unindexed is None:
                 self.tally.greatest = tally.greatest
+        self._rebuilt = True  # not if the disk was full, say: then the next reader tries again

@@ -14,11 +14,12 @@ from typing import Final
 
 from ..protocol.batch import BatchHeader, ProtocolError
 from ..protocol.records import iterate
-from .checkpoint import read_file
+from .checkpoint import read_file, read_head
 from .digests import BLOCK_SIZE, BadDigest, Digest, Digester
 from .digests import SUFFIX as DIGEST_SUFFIX
 from .disk import Disk, File
 from .durable_mark import FILE_NAME as DURABLE_MARK
+from .durable_mark import FILE_SIZE as MARK_SIZE
 from .durable_mark import SLOT_DISTANCE, SLOT_SIZE, DurableMark, decode_slot
 from .errors import CorruptLog, DiskFailed, StorageError
 from .index_check import IndexCheck
@@ -26,6 +27,7 @@ from .leader_epochs import FILE_NAME as LEADER_EPOCHS
 from .leader_epochs import EpochStart, LeaderEpochs
 from .leftovers import segment_bases
 from .log_directory import PARTITION_METADATA, read_partition_metadata
+from .producer_snapshots import SIZE_MAX as SNAPSHOT_SIZE_MAX
 from .producer_snapshots import SUFFIX as SNAPSHOT_SUFFIX
 from .producer_snapshots import ProducerSnapshots
 from .producer_state import BadSnapshot, ProducerState
@@ -178,7 +180,7 @@ class _Surveyor:
     def _torn_slot(self) -> int | None:
         """Where a slot of the mark lies that was written and cannot be read."""
         try:
-            data = read_file(self._disk, f"{self._directory}/{DURABLE_MARK}")
+            data = read_head(self._disk, f"{self._directory}/{DURABLE_MARK}", MARK_SIZE)
         except StorageError:
             return None
         slots = [(at, data[at : at + SLOT_SIZE]) for at in (0, SLOT_DISTANCE)]
@@ -354,7 +356,7 @@ class _Surveyor:
         facts.has_digest = True
         try:
             digest = Digest.decode(read_file(self._disk, path))
-        except BadDigest as bad:
+        except (BadDigest, CorruptLog) as bad:
             self._find_whole(path, str(bad))
             return
         if not is_whole:
@@ -370,8 +372,8 @@ class _Surveyor:
         for offset in ProducerSnapshots.read(self._disk, self._directory).offsets:
             path = f"{self._directory}/{offset:020d}{SNAPSHOT_SUFFIX}"
             try:
-                ProducerState.decode(read_file(self._disk, path), now_ms=0)
-            except BadSnapshot as bad:
+                ProducerState.decode(read_file(self._disk, path, size_max=SNAPSHOT_SIZE_MAX), now_ms=0)
+            except (BadSnapshot, CorruptLog) as bad:
                 self._find_whole(path, str(bad))
 
 

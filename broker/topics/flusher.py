@@ -11,11 +11,13 @@ other logs go on.
 
 A round of many logs is one sync of everything on the disk (`Volume.sync_all`) where that is measured to be quicker. It
 also writes what other programs have left unwritten, so it may become slow at any time: then it is not used again until
-the rounds have taken a hundred times as long as was lost by it. When it fails, nobody knows whose bytes are gone, so
-every log of the directory goes offline.
+the rounds have taken a hundred times as long as was lost by it. When it fails that says nothing of our logs: the error
+may be a neighbour's, or an old one. So each log of the round is then synced by itself, for the kernel tells whoever
+syncs a file what befell that file; and a sync of everything is not used again.
 """
 
 import asyncio
+import logging
 from collections import deque
 from collections.abc import Callable
 from functools import partial
@@ -26,6 +28,8 @@ from ...storage.errors import StorageError
 from ...storage.log import Flush
 from ..environment import Environment
 from ..metrics import Metrics
+
+logger = logging.getLogger(__name__)
 
 INLINE_SYNC_MAX_S = 0.0005
 SMOOTHING = 0.2
@@ -93,7 +97,6 @@ class Flusher:
         """What a sync of everything is taken to cost; nothing, until one was tried."""
         self._disk: Volume | None = None
         """The one that all logs lie on."""
-        self._on_failure: Callable[[StorageError], None] = _ignore
         self._dirty: dict[Flushable, None] = {}
         self._scheduled = False
         self._in_pool = False
@@ -104,11 +107,10 @@ class Flusher:
         """Nothing is dirty and no round is under way."""
         return not self._dirty and not self._in_pool
 
-    def lies_on(self, disk: Volume, *, on_failure: Callable[[StorageError], None]) -> None:
-        """All logs lie on this disk; `on_failure` hears of a failed sync of everything, before anybody else."""
+    def lies_on(self, disk: Volume) -> None:
+        """All logs lie on this disk."""
         # Asked before anything is written, so that it can tell of all that befalls what will be.
         self._disk = disk if disk.syncs_all else None
-        self._on_failure = on_failure
 
     def kick(self, partition: Flushable) -> None:
         """Sync this one in the next round."""
@@ -164,11 +166,13 @@ class Flusher:
         return [self._timed(flush.sync) for flush in flushes]
 
     def _sync_everything(self, disk: Volume, flushes: list[Flush]) -> list[Outcome]:
-        outcome = self._timed(disk.sync_all)
-        if outcome[1] is None:
-            for flush in flushes:
-                flush.leave_snapshot()
-        return [outcome]
+        seconds, failure = self._timed(disk.sync_all)
+        if failure is not None:
+            logger.warning("sync of the whole disk failed, from now on each log is synced error=%s", failure)
+            return self._sync_each(flushes)
+        for flush in flushes:
+            flush.leave_snapshot()
+        return [(seconds, None)]
 
     def _timed(self, sync: Callable[[], None]) -> Outcome:
         started = self._environment.monotonic()
@@ -187,7 +191,8 @@ class Flusher:
         if len(outcomes) == len(work):
             self._end_round(work, outcomes)
         else:
-            self._end_round_of_all(work, outcomes[0])
+            [(seconds, _)] = outcomes
+            self._end_round_of_all(work, seconds)
         waiting, self._after_round = self._after_round, []
         for callback in waiting:
             callback()
@@ -198,23 +203,13 @@ class Flusher:
         for (partition, flush), (seconds, failure) in zip(work, outcomes, strict=True):
             self._sync_s += SMOOTHING * (seconds - self._sync_s)
             self._metrics.fsync.observe(seconds)
-            self._end_flush(partition, flush, failure)
+            if failure is None:
+                partition.flushed(flush)
+            else:
+                partition.flush_failed(flush, failure)
 
-    def _end_round_of_all(self, work: list[tuple[Flushable, Flush]], outcome: Outcome) -> None:
-        seconds, failure = outcome
+    def _end_round_of_all(self, work: list[tuple[Flushable, Flush]], seconds: float) -> None:
         self._sync_all_s = seconds
         self._metrics.fsync.observe(seconds)
-        if failure is not None:
-            self._on_failure(failure)
         for partition, flush in work:
-            self._end_flush(partition, flush, failure)
-
-    def _end_flush(self, partition: Flushable, flush: Flush, failure: StorageError | None) -> None:
-        if failure is None:
             partition.flushed(flush)
-        else:
-            partition.flush_failed(flush, failure)
-
-
-def _ignore(error: StorageError) -> None:
-    pass

@@ -420,7 +420,7 @@ class Topics:
             return
         first, *others = partitions
         try:
-            self._directory.delete_log(first.log, token=self._token())
+            self._delete_log(first)
         except StorageError as error:
             if isinstance(error, DiskFull) and self._make_room():
                 self._delete_next(name, partitions)  # the new name of a directory may need a block
@@ -428,6 +428,18 @@ class Topics:
             # The fact is durable: the next start deletes what is left.
             logger.warning("log not deleted yet topic=%s partition=%d error=%s", first.topic, first.index, error)
         asyncio.get_running_loop().call_soon(self._flusher.after_round, lambda: self._delete_next(name, others))
+
+    def _delete_log(self, partition: Partition) -> None:
+        log = partition.log
+        if log.recovered.lost:
+            # What lies in its place was never opened. If it says that it is another topic's, it is not ours to delete.
+            lies_there = self._directory.topic_id_of(partition.topic, partition.index)
+            if lies_there not in (None, partition.topic_id):
+                log.discard()
+                line = "directory of another topic, left alone topic=%s partition=%d id=%s"
+                logger.warning(line, partition.topic, partition.index, lies_there)
+                return
+        self._directory.delete_log(log, token=self._token())
 
     def _load_log(self, topic: Topic, index: int, *, is_there: bool, other: str | None) -> Log:
         """The log of a partition at a start: whatever is wrong with it, the others are served."""

@@ -17,6 +17,7 @@ from tidelog.broker.server import Server
 from tidelog.broker.topics.internal_topics import METADATA_TOPIC
 from tidelog.broker.topics.partition import Partition
 from tidelog.protocol.errors import ErrorCode
+from tidelog.protocol.messages.create_topics import CreatableTopic, CreateTopicsRequest, CreateTopicsResponse
 from tidelog.protocol.messages.delete_topics import DeleteTopicsRequest
 from tidelog.protocol.messages.fetch import FetchPartition, FetchRequest, FetchResponse, FetchTopic
 from tidelog.protocol.messages.list_offsets import (
@@ -142,6 +143,7 @@ async def test_a_log_that_cannot_be_opened_is_lost_alone(
             for timestamp in (-2, -1, 0):
                 assert await offset_at(house, 1, timestamp) == STORAGE_ERROR
             assert house.server.metrics.topic_errors["orders", "quarantined"] == 1
+            assert ("orders", "missing") not in house.server.metrics.topic_errors, "and nobody tries to make it anew"
             errors = [record.getMessage() for record in caplog.records if record.levelno == logging.ERROR]
             assert [line for line in errors if "cannot be opened, quarantined topic=orders partition=1" in line]
         assert log_tree(data, "orders-1") | log_tree(data, "backup-1") == before, "nothing is deleted, nothing changed"
@@ -200,6 +202,35 @@ async def test_a_topic_with_a_lost_log_can_be_deleted_and_made_again(tmp_path: P
         await house.create("orders", 3)
         assert await error_of_produce(house, 1) == 0
         assert await fetched(house, 1) == (0, [b"more"])
+
+
+async def test_what_lies_in_a_deleted_topics_place_and_is_another_topics_is_left_alone(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A8: an operator's slip, or a restore that is half done, is no reason to delete another topic's records."""
+    data = tmp_path / "data"
+    await fill(data)
+    async with a_house(data) as house:
+        await house.create("invoices")
+        await house.produce("invoices", a_batch([b"paid"]))
+    shutil.rmtree(data / "orders-0")
+    (data / "invoices-0").rename(data / "orders-0")
+    before = log_tree(data, "orders-0")
+    async with a_house(data) as house:
+        assert await error_of_produce(house, 0) == STORAGE_ERROR
+        await house.ask(DeleteTopicsRequest(topic_names=("orders",)), 5)
+        again = CreateTopicsRequest(topics=(CreatableTopic(name="orders", num_partitions=1, replication_factor=1),))
+        response = await house.ask(again)  # which waits for the deletion
+        assert isinstance(response, CreateTopicsResponse)
+        assert response.topics[0].error_code == STORAGE_ERROR
+    assert not (data / "orders-1").exists()
+    assert log_tree(data, "orders-0") == before
+    assert "directory of another topic, left alone topic=orders partition=0" in caplog.text
+    (data / "orders-0").rename(data / "invoices-0")
+    async with a_house(data) as house:
+        topic = house.server.topics.by_name("invoices")
+        assert topic is not None
+        assert readable(topic.partitions[0]) == [b"paid"]
 
 
 def test_a_log_that_the_disk_refuses_is_lost_alone_and_opens_when_it_does_not() -> None:

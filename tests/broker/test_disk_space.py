@@ -3,15 +3,18 @@
 import asyncio
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 
-from support.bench import Bench, on_the_bench
+from support.bench import Bench, BenchEnvironment, a_simulated_config, on_the_bench
 from support.builders import a_batch, values_of
-from support.disk import SIZE
+from support.disk import SIZE, SimulatedDisk
 from support.groups import commit
 from support.house import House
-from tidelog.broker.disk_space import MARGIN_PARTS, PARTITION_SIZE, PORTIONS, RESERVE, min_free_bytes
+from support.loop import SimLoop
+from tidelog.broker.disk_space import MARGIN_PARTS, PARTITION_SIZE, PORTIONS, RESERVE, DiskSpace, min_free_bytes
+from tidelog.broker.metrics import Metrics
 from tidelog.protocol.errors import ErrorCode
 from tidelog.protocol.messages.create_partitions import (
     CreatePartitionsRequest,
@@ -373,6 +376,53 @@ async def test_a_reserve_can_be_done_without(bench: Bench) -> None:
     assert not bench.disk.exists(RESERVE)
     bench.disk.full(0)
     assert await delete(house, "orders") == FULL
+
+
+@on_the_bench
+async def test_a_reserve_that_is_no_longer_wanted_is_given_back(bench: Bench) -> None:
+    house = await serve(bench)
+    bench.disk.kill()
+    bench.disk.full(10 * GIB)
+    house = await bench.serve("log.reserve.bytes=0", ANOTHER_PORT)
+    assert not bench.disk.exists(RESERVE)
+    await house.server.stop()
+    bench.disk.full(10 * GIB)
+    house = await serve(bench, "listeners=127.0.0.1:9094")
+    config = house.server.services.configs.current
+    house.server.services.disk_space.reconfigure(replace(config, log_reserve_bytes=RESERVED // 2))
+    assert bench.disk.size(RESERVE) == RESERVED // 2
+
+
+@on_the_bench
+async def test_a_reserve_is_given_back_in_a_handful_of_portions_whatever_is_wanted_by_now(bench: Bench) -> None:
+    """Else the loop would stand still for as many calls as it has bytes."""
+    house = await serve(bench)
+    space = house.server.services.disk_space
+    bench.disk.full(0)
+    assert space.make_room()
+    assert bench.disk.size(RESERVE) == RESERVED * (PORTIONS - 1) // PORTIONS
+    for _ in range(5):
+        bench.disk.fail_next("free_bytes")  # and a disk that does not say what is left stops nobody
+    given = 1
+    while space.make_room() and given < 100:
+        given += 1
+    assert given == PORTIONS
+
+
+def test_a_reserve_that_was_taken_with_other_settings_is_given_back_in_a_handful_of_portions() -> None:
+    disk = SimulatedDisk()
+    disk.allocate(RESERVE, RESERVED + 1)
+    loop, config = SimLoop(1), a_simulated_config("log.reserve.bytes=0")
+    space = DiskSpace(disk, config, environment=BenchEnvironment(loop, disk), metrics=Metrics())
+    disk.fail_next("remove", path=RESERVE)
+    space.prepare()  # which gives nothing back, for the disk refuses
+    assert disk.size(RESERVE) == RESERVED + 1
+    disk.full(0)
+    given = 0
+    while space.make_room() and given < 100:
+        given += 1
+    assert given == PORTIONS
+    loop.close()
 
 
 @on_the_bench

@@ -10,12 +10,12 @@ import pytest
 from support.bench import Bench, on_the_bench
 from support.builders import a_batch, some_value
 from support.house import House
-from tidelog.broker.scrubber import LOOK_INTERVAL_S, OWNERS_A_TURN
+from tidelog.broker.scrubber import LOOK_INTERVAL_S, OWNERS_A_TURN, RETRY_S, TRIES
 from tidelog.broker.topics.partition import Partition
 from tidelog.protocol.errors import ErrorCode
 from tidelog.storage.digests import SUFFIX, Digest, read_digest
 from tidelog.storage.errors import CorruptLog
-from tidelog.storage.inspection import SLICE_SIZE
+from tidelog.storage.inspection import SLICE_SIZE, Inspection
 
 INTERVAL_S = 700
 """A week in a nutshell: also to a virtual clock a week is long."""
@@ -316,6 +316,66 @@ async def test_a_segment_that_is_gone_is_damage(bench: Bench) -> None:
     [place] = house.server.metrics.damage
     assert (place.file, place.begin, place.end) == (FIRST, 0, PER_SEGMENT * BATCH_SIZE)
     assert partition_of(house).is_quarantined
+
+
+@on_the_bench
+async def test_a_disk_that_fails_for_a_moment_costs_no_log(bench: Bench) -> None:
+    """A6: a path of several is changed, a network block device is away. No byte is damaged by that."""
+    house = await with_segments(bench)
+    await asyncio.sleep(60)
+    for _ in range(TRIES - 1):
+        bench.disk.fail_next("read", path=FIRST)
+    await asyncio.sleep(INTERVAL_S + DAY_S)
+    assert (partition_of(house).log.quarantined, house.server.metrics.scrub_damage) == (None, 0)
+    assert digest_of(bench).verified_ms > bench.environment.now_ms() - INTERVAL_S * 1000
+
+
+@on_the_bench
+async def test_what_the_disk_never_gives_is_damage(bench: Bench) -> None:
+    """A6: a bad sector; as soon as it was asked often enough, some time apart."""
+    house = await with_segments(bench)
+    for _ in range(TRIES):
+        bench.disk.fail_next("read", path=FIRST)
+    await asyncio.sleep(LOOK_INTERVAL_S + (TRIES - 1.5) * RETRY_S)
+    assert partition_of(house).log.quarantined is None
+    await asyncio.sleep(RETRY_S)
+    damage = partition_of(house).log.quarantined
+    assert damage is not None
+    assert (damage.path, damage.position, damage.reason) == (FIRST, 0, "EIO")
+
+
+@on_the_bench
+async def test_want_of_memory_is_no_damage_however_long_it_lasts(bench: Bench) -> None:
+    house = await with_segments(bench)
+    for _ in range(10 * TRIES):
+        bench.disk.fail_next("read", errno.ENOMEM, path=FIRST)
+    await asyncio.sleep(2 * INTERVAL_S)
+    assert (partition_of(house).log.quarantined, house.server.metrics.scrub_damage) == (None, 0)
+
+
+def test_whatever_goes_wrong_the_other_segments_are_read(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def step(inspection: Inspection) -> bool:
+        if inspection.path == FIRST:
+            raise MemoryError("no more of it")
+        return really(inspection)
+
+    @on_the_bench
+    async def play(bench: Bench) -> None:
+        house = await with_segments(bench)
+        await asyncio.sleep(60)
+        assert digests(bench) == ["orders-0/00000000000000000050.digest"]
+        [record] = [record for record in caplog.records if record.levelno == logging.ERROR]
+        assert (record.getMessage(), record.exc_info is not None) == (f"segment not verified now path={FIRST}", True)
+        monkeypatch.undo()
+        await asyncio.sleep(INTERVAL_S + DAY_S)
+        assert len(digests(bench)) == 2, "and this one later"
+        assert not partition_of(house).log.offline
+
+    really = Inspection.step
+    monkeypatch.setattr(Inspection, "step", step)
+    play()
 
 
 def test_damage_in_the_clusters_metadata_is_told_of_and_everything_goes_on(caplog: pytest.LogCaptureFixture) -> None:

@@ -314,6 +314,49 @@ async def test_a_stop_waits_for_the_sync_that_is_under_way(bench: Bench) -> None
 
 
 @on_the_bench
+async def test_a_stop_whose_marker_cannot_be_written_lets_go_all_the_same(bench: Bench) -> None:
+    house = await bench.serve()
+    await house.create("orders")
+    bench.disk.fail_next("sync", path=CLEAN_SHUTDOWN)
+    await house.server.stop()
+    assert not bench.disk.exists(CLEAN_SHUTDOWN)
+    assert not partition_of(await bench.serve()).log.offline
+
+
+async def with_marks_in_the_pool(bench: Bench, flush_ms: int) -> House:
+    """A broker that has just begun a round of marks, which takes a while; a log has what is only cached."""
+    house = await bench.serve()
+    await house.create("orders", write_caching="true", flush_ms=str(flush_ms))
+    await house.produce("orders", a_batch([b"cached"]))
+    bench.loop.pool_delay_s_min = 5.0
+    await asyncio.sleep(1.1)
+    return house
+
+
+@on_the_bench
+async def test_a_stop_waits_for_the_marks_that_are_being_written(bench: Bench) -> None:
+    """Else the directory would be another process's while this one still writes to it."""
+    house = await with_marks_in_the_pool(bench, flush_ms=3_600_000)
+    began = bench.loop.time()
+    await house.server.stop()
+    assert bench.loop.time() - began > 3.0
+    assert bench.disk.exists(CLEAN_SHUTDOWN)
+
+
+@on_the_bench
+async def test_a_flush_that_becomes_due_while_a_stop_waits_for_others_is_waited_for(bench: Bench) -> None:
+    house = await with_marks_in_the_pool(bench, flush_ms=2000)
+    log = partition_of(house).log
+    stopping = asyncio.ensure_future(house.server.stop())
+    await asyncio.sleep(2.0)
+    assert (log.recovery_point, stopping.done()) == (0, False), "its round is under way"
+    await stopping
+    assert bench.disk.exists(CLEAN_SHUTDOWN)
+    bench.disk.crash()
+    assert readable(partition_of(await bench.serve())) == [b"cached"]
+
+
+@on_the_bench
 async def test_a_stop_that_cannot_sync_leaves_no_marker_and_lets_go(bench: Bench) -> None:
     house = await bench.serve()
     await house.create("orders", write_caching="true", flush_ms="3600000")

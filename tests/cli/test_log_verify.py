@@ -156,7 +156,7 @@ def test_metadata_that_nobody_understands_is_damage(tidelog: Tidelog, data: Path
 
 
 def test_what_the_broker_has_noted_is_told(tidelog: Tidelog, data: Path) -> None:
-    note_damage(RealDisk(str(data)), "orders-0", CorruptLog(f"orders-0/{segment_of(0)}", 0, "rot"))
+    note_damage(RealDisk(str(data)), "orders-0", CorruptLog(f"orders-0/{segment_of(0)}", 0, "rot"), durable=0)
     ended = tidelog("log", "verify", str(data))
     assert ended.code == 0
     assert "\tquarantined, but sound\n" in ended.out

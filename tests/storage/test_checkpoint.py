@@ -1,11 +1,23 @@
 """Small files: old or new, never anything else."""
 
+import os
+from pathlib import Path
+from uuid import UUID
+
 import pytest
 
+from support.builders import a_batch
 from support.disk import PowerCut, SimulatedDisk
+from tidelog.protocol.batch import check
 from tidelog.storage.checkpoint import create_file, encode_checkpoint, read_checkpoint, read_file, replace_file
+from tidelog.storage.config import LogConfig
+from tidelog.storage.digests import read_digest
+from tidelog.storage.disk import RealDisk
 from tidelog.storage.errors import CorruptLog, DiskFailed, DiskFull
+from tidelog.storage.log_directory import LogDirectory
 
+HUGE = 1 << 40
+SNAPSHOT = f"{1:020d}.snapshot"
 OLD, NEW = b"old" * 1000, b"new" * 700
 
 
@@ -24,6 +36,35 @@ def test_whenever_the_power_goes_the_file_is_the_old_one_or_the_new_one(seed: in
         disk.crash()
         left = read_file(disk, "a")
         assert left == NEW if done else left in {OLD, NEW}
+
+
+@pytest.mark.parametrize("name", ["durable-mark", "leader-epoch-checkpoint", "partition.metadata", SNAPSHOT])
+def test_a_file_that_claims_to_be_huge_is_damaged_and_costs_no_memory(tmp_path: Path, name: str) -> None:
+    """A8: it may be sparse. No start may end by that, nor a scrubber."""
+    disk = RealDisk(str(tmp_path))
+    directory = LogDirectory.open(disk, cluster_id=lambda: "c" * 22, now_ms=0)
+    log = directory.create_log("t", 0, UUID(int=7), LogConfig(), now_ms=0)
+    batch = memoryview(a_batch([b"kept"]))
+    log.append(batch, check(batch), now_ms=0)
+    log.close()
+    directory.release()
+    path = tmp_path / "t-0" / name
+    path.touch()
+    os.truncate(path, HUGE)
+    with pytest.raises(CorruptLog, match="more than such a file can have"):
+        read_file(disk, f"t-0/{name}")
+    directory = LogDirectory.open(disk, cluster_id=lambda: "c" * 22, now_ms=0)
+    assert len(directory.logs()) == (0 if name == "partition.metadata" else 1)
+    log = directory.open_log("t", 0, LogConfig(), now_ms=0)
+    assert log.read(0, size_max=1000, up_to=1, at_least_one=True).records
+    log.close()
+    directory.release()
+
+
+def test_a_digest_that_claims_to_be_huge_is_none(tmp_path: Path) -> None:
+    (tmp_path / "a.digest").touch()
+    os.truncate(tmp_path / "a.digest", HUGE)
+    assert read_digest(RealDisk(str(tmp_path)), "a.digest") is None
 
 
 @pytest.mark.parametrize("call", ["append", "sync", "rename", "open"])

@@ -15,7 +15,7 @@ from tidelog.protocol.batch import HEADER_SIZE, check, read_header
 from tidelog.storage.config import LogConfig
 from tidelog.storage.disk import Disk, File, RealDisk
 from tidelog.storage.durable_mark import DurableMark
-from tidelog.storage.errors import CorruptLog, DiskFailed, DiskFull, LogOffline
+from tidelog.storage.errors import CorruptLog, DiskFailed, DiskFull, LogOffline, OutOfDescriptors
 from tidelog.storage.flush import Flush
 from tidelog.storage.log import BATCH_WORK, CHECKPOINT_WORK, Log
 from tidelog.storage.log_directory import LogDirectory
@@ -572,6 +572,33 @@ def test_producers_that_come_after_the_checkpoint_are_found() -> None:
     assert known is not None
     disk.kill()
     assert reopened(disk).producers.get(PRODUCER) == known
+
+
+def test_a_checkpoint_for_which_there_is_no_descriptor_is_made_another_time() -> None:
+    """A7: want of descriptors is no failed sync, and takes no log offline."""
+    disk = SimulatedDisk()
+    log = a_log(disk)
+    append(log, range(20))
+    disk.fail_next("prepare_sync", errno.EMFILE)
+    checkpoint(log)
+    assert (log.offline, log.recovery_point) == (False, 20), "what was written is durable all the same"
+    assert log.recovery_work > 0
+    checkpoint(log)
+    assert log.recovery_work == 0
+
+
+def test_a_segment_is_not_closed_before_its_indexes_can_be_synced() -> None:
+    """A7: nor is the batch taken for which a new one is due; it may come again."""
+    disk = SimulatedDisk()
+    log, fit = a_log(disk), CONFIG.segment_bytes // BATCH_SIZE
+    append(log, range(fit))
+    disk.fail_next("prepare_sync", errno.EMFILE)
+    with pytest.raises(OutOfDescriptors):
+        append(log, [fit])
+    assert log.segment_count == 1
+    append(log, range(fit, fit + 5))
+    assert (log.segment_count, log.offline) == (2, False)
+    assert read_all(log) == list(range(fit + 5))
 
 
 def test_a_snapshot_that_cannot_be_written_costs_reading_and_nothing_else() -> None:

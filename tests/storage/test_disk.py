@@ -4,6 +4,7 @@ import errno
 import os
 import random
 import resource
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 from support.disk import PowerCut, SimulatedDisk
 from tidelog.storage.disk import IOV_MAX, File, RealDisk, Volume, failure, lost_in_sync
 from tidelog.storage.errors import DirectoryLocked, DiskFailed, DiskFull, OutOfDescriptors
+from tidelog.storage.filesystem import Filesystem
 
 
 @pytest.fixture(params=["real", "simulated"])
@@ -271,6 +273,32 @@ def test_a_sync_never_says_that_nothing_was_lost() -> None:
         assert not isinstance(raised.value, DiskFull)
 
 
+def test_each_sync_reaches_the_kernel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A1: no simulated disk can tell. The parents that were made for the root are found after a power cut as well."""
+    synced: list[str] = []
+
+    def note(descriptor: int) -> None:
+        synced.append(os.path.relpath(os.readlink(f"/proc/self/fd/{descriptor}"), tmp_path))
+
+    monkeypatch.setattr(os, "fsync", note)
+    monkeypatch.setattr(os, "fdatasync", note)
+    monkeypatch.setattr(Filesystem, "sync", lambda self: synced.append("everything"))
+    disk = RealDisk(str(tmp_path / "a" / "b"))
+    disk.make_directory("")
+    assert synced == ["a", "."]
+    synced.clear()
+    disk.make_directory("d")
+    disk.open("d/f", create=True).sync()
+    disk.map("d/m", 4096).sync()
+    disk.sync_directory("d")
+    disk.sync_directory("")
+    assert synced == ["a/b/d/f", "a/b/d/m", "a/b/d", "a/b"]
+    disk = RealDisk("/dev/shm")
+    assert disk.syncs_all
+    disk.sync_all()
+    assert synced[4:] == ["everything"]
+
+
 @pytest.mark.parametrize("call", ["sync", "sync_map"])
 def test_once_a_sync_has_failed_nothing_is_synced_at_once(call: str) -> None:
     """A5: it would tell of that failure again, and take down what has nothing to do with it."""
@@ -324,6 +352,49 @@ def test_want_of_descriptors_passes_and_has_changed_nothing(real: RealDisk) -> N
     before = len(os.listdir("/proc/self/fd"))
     lock.release()
     assert len(os.listdir("/proc/self/fd")) < before - 1, "the one that was kept is given back with the lock"
+
+
+def test_a_map_that_wants_for_a_descriptor_has_failed_no_sync(real: RealDisk) -> None:
+    """A7: of one that was only looked up in, none is kept; it is opened ahead, where that can still be refused."""
+    real.map("m", 4096).close()
+    mapped, prepared = real.map("m"), real.map("m")
+    prepared.prepare_sync()
+    before = real.syncs_all
+    with no_descriptors_left():
+        for call in (mapped.prepare_sync, mapped.sync):
+            with pytest.raises(OutOfDescriptors):
+                call()
+        prepared.sync()
+    assert real.syncs_all is before
+    mapped.prepare_sync()
+    mapped.sync()
+    mapped.close()
+    prepared.close()
+
+
+def test_a_descriptor_that_two_threads_want_is_opened_once(real: RealDisk, monkeypatch: pytest.MonkeyPatch) -> None:
+    real.map("m", 4096).close()
+    mapped, opened, entered = real.map("m"), [], threading.Event()
+    open_really = os.open
+
+    def slow_open(path: str, flags: int, mode: int = 0o777) -> int:
+        opened.append(path)
+        entered.set()
+        if threading.current_thread() is not second:
+            second.join(0.05)  # it has every chance to come between
+        return open_really(path, flags, mode)
+
+    def second_one() -> None:
+        entered.wait()
+        mapped.prepare_sync()
+
+    second = threading.Thread(target=second_one)
+    second.start()
+    monkeypatch.setattr(os, "open", slow_open)
+    mapped.prepare_sync()
+    second.join()
+    assert len(opened) == 1
+    mapped.close()
 
 
 def test_every_mapped_page_has_its_block(real: RealDisk, tmp_path: Path) -> None:

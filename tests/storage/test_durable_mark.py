@@ -64,7 +64,7 @@ def test_the_layout_is_the_one_that_is_documented() -> None:
 def test_the_last_one_written_counts_in_the_next_life_too() -> None:
     disk = a_disk()
     assert read(disk) is None
-    for offset in (0, 7, 7, 900, 12):
+    for offset in (0, 7, 7, 900, 901):
         DurableMark.read(disk, "t-0").write(offset)
         disk.crash()
         assert read(disk) == offset
@@ -112,6 +112,7 @@ def test_a_slot_is_whole_or_none() -> None:
     [
         Slot(0, 150),
         Slot(1, -1),
+        Slot(1, 150, None, -1),
         Slot(1, 150, replace(CHECKPOINT, base_offset=-2)),
         Slot(1, 150, replace(CHECKPOINT, position=-1)),
     ],
@@ -137,3 +138,13 @@ def test_it_is_not_written_if_that_is_no_longer_wanted() -> None:
     mark.write(1)
     mark.write(2, unless=lambda: True)
     assert (mark.offset, read(disk)) == (1, 1)
+
+
+def test_an_older_mark_does_not_follow_a_newer_one() -> None:
+    """The pool and the loop both write it, and one of them may be late: a clean stop must find its own."""
+    disk = a_disk()
+    mark = DurableMark.read(disk, "t-0")
+    mark.write(8, leader_epoch=2)
+    mark.write(3, leader_epoch=1)
+    assert (mark.offset, mark.leader_epoch) == (8, 2)
+    assert DurableMark.read(disk, "t-0").offset == 8

@@ -1,5 +1,6 @@
 """Reading a segment from end to end: what is sound gets a digest, what is not is named to the byte."""
 
+import errno
 import logging
 import os
 from pathlib import Path
@@ -12,9 +13,9 @@ from tidelog.protocol.batch import read_header, write_header
 from tidelog.storage.config import LogConfig
 from tidelog.storage.digests import BLOCK_SIZE, Digest, read_digest
 from tidelog.storage.disk import Disk, RealDisk
-from tidelog.storage.errors import CorruptLog, DiskFailed
+from tidelog.storage.errors import CorruptLog, DiskFailed, OutOfMemory
 from tidelog.storage.handles import Handles
-from tidelog.storage.inspection import SLICE_SIZE, Inspection
+from tidelog.storage.inspection import SLICE_SIZE, Inspection, Unreadable
 from tidelog.storage.leader_epochs import EpochStart, LeaderEpochs
 from tidelog.storage.segment import Boundary, Room, Segment
 
@@ -255,22 +256,29 @@ def test_the_last_segment_is_read_as_far_as_it_is_durable_and_has_no_digest() ->
         steps(inspection)
 
 
-def test_what_cannot_be_read_twice_is_damage_and_once_is_not() -> None:
-    """A6: a bad sector."""
+def test_what_cannot_be_read_is_told_apart_from_what_is_wrong() -> None:
+    """A6: a bad sector, or a path to the disk that is down for a moment: to be asked again decides."""
     disk = SimulatedDisk()
     segment = a_segment(disk)
     inspection = an_inspection(disk, segment)
     inspection.begin()
     assert inspection.step()
-    disk.fail_next("read")
     assert inspection.step()
-    for _ in range(2):
-        disk.fail_next("read")
-    with pytest.raises(CorruptLog, match="EIO") as caught:
+    disk.fail_next("read")
+    with pytest.raises(Unreadable, match="EIO") as caught:
         inspection.step()
-    begin, end = caught.value.position, caught.value.end
+    begin, end = caught.value.damage.position, caught.value.damage.end
     assert end is not None
     assert SLICE_SIZE < begin <= 2 * SLICE_SIZE < end <= 3 * SLICE_SIZE
+
+
+def test_want_of_memory_says_nothing_of_the_bytes() -> None:
+    disk = SimulatedDisk()
+    inspection = an_inspection(disk, a_segment(disk))
+    inspection.begin()
+    disk.fail_next("read", errno.ENOMEM)
+    with pytest.raises(OutOfMemory):
+        inspection.step()
 
 
 def test_a_file_that_cannot_be_opened_says_nothing_of_its_bytes() -> None:

@@ -266,6 +266,29 @@ def test_a_segment_that_cannot_be_begun_is_begun_later(call: str, path: str) -> 
     assert bytes(reopened.read(0, size_max=1 << 20, up_to=4, at_least_one=True).records) == written
 
 
+def test_a_segment_that_can_neither_be_made_nor_unmade_takes_the_log_offline() -> None:
+    """A1: were more appended to the one before, a start would look for it in the one that is empty."""
+    disk = SimulatedDisk()
+    log = a_log(disk)
+    while log.size < SMALL.segment_bytes - 400:
+        append(log, some_value(0, 200))
+    before = log.end_offset
+    disk.fail_next("map", path=".index")
+    disk.fail_next("remove", path=".log")
+    with pytest.raises(DiskFailed):
+        append(log, some_value(0, 1000))
+    with pytest.raises(LogOffline):
+        append(log, b"small")
+    log.close()
+    disk.kill()
+    log = LogDirectory.open(disk, cluster_id=lambda: "c" * 22, now_ms=0).open_log("t", 0, SMALL, now_ms=0)
+    assert not log.offline
+    assert log.end_offset == before
+    assert log.segment_count == 2
+    append(log, b"small")
+    assert log.read(before, size_max=1000, up_to=before + 1, at_least_one=True).next_offset == before + 1
+
+
 def test_after_a_failed_sync_the_log_is_offline_and_its_files_are_never_synced_again() -> None:
     """A5, 1.3: a second sync would succeed without writing what the first one could not."""
     disk = SimulatedDisk()
@@ -316,6 +339,15 @@ def test_a_mark_that_cannot_be_written_takes_the_log_offline() -> None:
     assert log.offline
 
 
+def test_when_all_is_durable_nothing_is_synced_but_for_a_checkpoint() -> None:
+    log = a_log()
+    append(log)
+    flush(log)
+    assert log.begin_flush() is None
+    log.checkpoint()
+    assert log.begin_flush() is not None
+
+
 def test_what_is_appended_during_a_flush_waits_for_the_next() -> None:
     log = a_log()
     append(log, b"a")
@@ -361,6 +393,24 @@ def test_closing_flushes_trims_and_marks(tmp_path: Path) -> None:
             assert file.stat().st_size < 400
     directory = LogDirectory.open(SimulatedDisk(), cluster_id=lambda: "c" * 22, now_ms=0)
     directory.close()
+
+
+def test_a_clean_stop_leaves_nothing_to_a_power_cut() -> None:
+    """A1: batches, indexes and mark are as they were left, so that a clean start has nothing to do."""
+    for seed in range(20):
+        disk = SimulatedDisk(seed)
+        log = a_log(disk)
+        for _ in range(12):
+            append(log, some_value(0, 300))
+        log.close()
+        before = kept(disk)
+        disk.crash()
+        assert kept(disk) == before
+
+
+def kept(disk: SimulatedDisk) -> dict[str, bytes]:
+    """What must be there after a clean stop: a snapshot of the producers may be lost."""
+    return {path: data for path, data in disk.tree().items() if path != ".lock" and ".snapshot" not in path}
 
 
 def test_a_new_size_of_segments_holds_for_the_one_that_is_open() -> None:

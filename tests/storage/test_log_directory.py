@@ -108,6 +108,30 @@ def test_an_unknown_version_is_refused_and_not_one_byte_is_changed(change: tuple
     assert disk.tree() == before
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "why"),
+    [
+        (b"node.id=1\n", b"node.id=1\ntidelog.features=tiers\n", "names features"),
+        (b"cluster.id=J8SIkSqRSVufnG7QZEbfDg\n", b"", "cluster None"),
+        (b"cluster.id=J", b"cluster.id=K", "is damaged"),
+        (b"node.id=1", b"node.id=2", "is damaged"),
+    ],
+)
+def test_properties_that_are_not_what_was_written_are_refused(old: bytes, new: bytes, why: str) -> None:
+    """A8, A17."""
+    disk = SimulatedDisk()
+    opened(disk).close()
+    properties = disk.tree()["meta.properties"]
+    assert old in properties
+    file = disk.open("meta.properties")
+    file.truncate(0)
+    file.append([properties.replace(old, new, 1)])
+    before = disk.tree()
+    with pytest.raises(UnknownFormat, match=why):
+        opened(disk)
+    assert disk.tree() == before
+
+
 def test_other_peoples_files_are_left_alone() -> None:
     disk = SimulatedDisk()
     disk.open("thesis.tex", create=True).append([b"precious"])

@@ -12,6 +12,7 @@ from tidelog.storage.config import LogConfig
 from tidelog.storage.errors import DiskFull, OutOfOrderSequence
 from tidelog.storage.log import Log
 from tidelog.storage.log_directory import LogDirectory
+from tidelog.storage.producer_snapshots import ProducerSnapshots
 from tidelog.storage.producer_state import ProducerState
 
 SMALL = LogConfig(segment_bytes=4096)
@@ -181,6 +182,21 @@ def test_a_snapshot_of_offsets_that_were_cut_is_gone_for_good() -> None:
         log = place.start()
         assert all(offset <= log.end_offset for offset in place.snapshots())
         assert place.remembered() == list(range(max(0, log.end_offset - 5), log.end_offset))
+
+
+def test_a_snapshot_is_written_once() -> None:
+    """Else one of those that are to be kept would be counted twice, and the other removed."""
+    disk = SimulatedDisk()
+    disk.make_directory("t-0")
+    snapshots = ProducerSnapshots(disk, "t-0")
+    for offset in (4, 9):
+        snapshot = snapshots.begin(offset, ProducerState())
+        assert snapshot is not None
+        assert snapshots.begin(offset, ProducerState()) is None, "it is being written"
+        snapshot.write()
+        snapshots.end(snapshot, mark=9)
+        assert snapshots.begin(offset, ProducerState()) is None, "it is there"
+    assert snapshots.offsets == ProducerSnapshots.read(disk, "t-0").offsets == [4, 9]
 
 
 def test_a_full_disk_does_not_stop_the_roll() -> None:

@@ -205,6 +205,14 @@ def test_batches_that_do_not_ascend_are_no_snapshot() -> None:
         ProducerState.decode(struct.pack(">hI", 1, crc32c(body)) + body, now_ms=0)
 
 
+@pytest.mark.parametrize("count", [-1, 0, 1, 3])
+def test_a_snapshot_with_a_true_checksum_has_as_many_rows_as_it_says(count: int) -> None:
+    rows = b"".join(struct.pack(">qhiqiqiq", 9, 3, number, 100 + number, 0, 0, -1, -1) for number in range(2))
+    body = struct.pack(">i", count) + rows
+    with pytest.raises(BadSnapshot, match="rows announced"):
+        ProducerState.decode(struct.pack(">hI", 1, crc32c(body)) + body, now_ms=0)
+
+
 def test_a_restored_producer_has_its_whole_time_before_it() -> None:
     """I-6: how long the broker was down does not count."""
     state = ProducerState.decode(a_snapshot(), now_ms=1000)

@@ -1,5 +1,6 @@
 """A log that was found damaged in use is looked at from its beginning at every start, until it is sound."""
 
+import errno
 import logging
 from uuid import UUID
 
@@ -9,10 +10,10 @@ from support.builders import a_batch
 from support.disk import SimulatedDisk
 from tidelog.protocol.batch import check
 from tidelog.storage.config import LogConfig
-from tidelog.storage.errors import CorruptLog, DiskFailed, LogOffline
+from tidelog.storage.errors import CorruptLog, DiskFailed, DiskFull, LogOffline
 from tidelog.storage.log import Log
 from tidelog.storage.log_directory import LogDirectory
-from tidelog.storage.quarantine import FILE_NAME, forget_damage, is_noted, note_damage
+from tidelog.storage.quarantine import FILE_NAME, forget_damage, is_noted, note_damage, noted_durable
 
 CONFIG = LogConfig(segment_bytes=4096, index_interval_bytes=256, segment_index_bytes=400)
 FIRST = "t-0/00000000000000000000.log"
@@ -64,15 +65,18 @@ def test_the_note_is_for_people() -> None:
     disk = SimulatedDisk()
     disk.make_directory("t-0")
     assert not is_noted(disk, "t-0")
-    note_damage(disk, "t-0", CorruptLog(FIRST, 61, "why", end=122))
+    note_damage(disk, "t-0", CorruptLog(FIRST, 61, "why", end=122), durable=912)
     assert is_noted(disk, "t-0")
     assert disk.tree() == {
-        f"t-0/{FILE_NAME}": b"version: 0\nfile: 00000000000000000000.log\nposition: 61\nend: 122\nreason: why\n"
+        f"t-0/{FILE_NAME}": b"version: 0\ndurable: 912\nfile: 00000000000000000000.log\nposition: 61\nend: 122\n"
+        b"reason: why\n"
     }
-    note_damage(disk, "t-0", CorruptLog(FIRST, 61, "why"))
+    note_damage(disk, "t-0", CorruptLog(FIRST, 61, "why"), durable=912)
+    assert noted_durable(disk, "t-0") == 912
     assert b"\nend: unknown\n" in disk.tree()[f"t-0/{FILE_NAME}"]
     forget_damage(disk, "t-0")
     assert not is_noted(disk, "t-0")
+    assert noted_durable(disk, "t-0") is None
 
 
 def test_damage_far_below_the_mark_is_still_known_after_a_restart_until_it_is_gone(
@@ -112,7 +116,7 @@ def test_damage_far_below_the_mark_is_still_known_after_a_restart_until_it_is_go
 def test_a_clean_start_does_not_trust_it_either() -> None:
     disk = SimulatedDisk()
     three_segments(disk).close()
-    note_damage(disk, "t-0", CorruptLog(FIRST, 61, "why"))
+    note_damage(disk, "t-0", CorruptLog(FIRST, 61, "why"), durable=912)
     disk.corrupt(FIRST, SIZE + 70, b"rot")
     disk.kill()
     directory, log = start(disk)
@@ -197,3 +201,77 @@ def test_only_the_first_damage_is_the_reason(caplog: pytest.LogCaptureFixture) -
     assert log.quarantined is first
     assert b"reason: one\n" in disk.tree()[f"t-0/{FILE_NAME}"]
     assert not [record for record in caplog.records if record.levelno >= logging.ERROR]
+
+
+def test_nothing_durable_is_cut_though_the_mark_could_not_be_written_when_the_damage_was_found() -> None:
+    """House rule 1.6: the note says how far it was durable, where the mark is behind."""
+    disk = SimulatedDisk()
+    _, log = start(disk)
+    for count in (3, 5):
+        for _ in range(count):
+            append(log)
+        flush(log)
+        if count == 3:
+            log.write_mark()
+    disk.corrupt(FIRST, 4 * SIZE + 70, b"rot")
+    disk.fail_next("open", errno.EMFILE, path="durable-mark")
+    log.quarantine(CorruptLog(FIRST, 4 * SIZE, "the checksum does not hold"))
+    for _ in range(2):
+        log = restarted(disk)
+        assert log.quarantined is not None
+        assert (log.end_offset, log.recovered.truncated_bytes) == (8, 0)
+        assert is_noted(disk, "t-0")
+
+
+def test_a_note_that_says_nothing_has_nothing_cut() -> None:
+    disk = SimulatedDisk()
+    _, log = start(disk)
+    append(log)
+    flush(log)
+    log.write_mark()
+    append(log)
+    disk.corrupt(FIRST, SIZE + 70, b"rot")
+    note_damage(disk, "t-0", CorruptLog(FIRST, 61, "why"), durable=2)
+    disk.cut(f"t-0/{FILE_NAME}", 11)
+    log = restarted(disk)
+    assert log.quarantined is not None
+    assert log.recovered.truncated_bytes == 0
+
+
+def test_a_closed_segment_that_ends_too_early_is_not_passed_over() -> None:
+    """Reading on in the next one would skip records without a word, to all but the first reader."""
+    disk = SimulatedDisk()
+    directory, log = start(disk)
+    while log.segment_count < 4:
+        append(log)
+    flush(log)
+    log.close()
+    directory.close()
+    second = log.segments[1].base_offset
+    disk.cut(f"t-0/{second:020d}.log", 7 * SIZE)
+    log = restarted(disk)
+    for _ in range(3):
+        fetched = log.read(second, size_max=1 << 20, up_to=log.end_offset, at_least_one=True)
+        assert (len(fetched.records), fetched.next_offset) == (7 * SIZE, second + 7)
+        assert "ends" in damage_of(log, second + 7).reason
+
+
+def test_a_bad_index_is_no_damage_of_the_log_when_there_is_no_space_for_a_new_one() -> None:
+    disk = SimulatedDisk()
+    directory, log = start(disk)
+    while log.segment_count < 3:
+        append(log)
+    flush(log)
+    log.close()
+    directory.close()
+    index = FIRST.replace(".log", ".index")
+    last_but_one = len(disk.tree()[index]) - 16
+    offset = int.from_bytes(disk.tree()[index][last_but_one : last_but_one + 4])
+    disk.corrupt(index, last_but_one + 7, bytes([disk.tree()[index][last_but_one + 7] ^ 7]))
+    log = restarted(disk)
+    disk.full(0)
+    for _ in range(2):
+        with pytest.raises(DiskFull):
+            log.read(offset, size_max=4096, up_to=log.end_offset, at_least_one=True)
+    disk.full(None)
+    assert log.read(offset, size_max=4096, up_to=log.end_offset, at_least_one=True).base_offset == offset

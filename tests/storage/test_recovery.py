@@ -10,9 +10,9 @@ from uuid import UUID
 import pytest
 
 from support.builders import a_batch, some_value, with_header
-from support.disk import PowerCut, SimulatedDisk
+from support.disk import PowerCut, SimulatedDisk, SimulatedFile
 from support.indexes import indexes, rebuilt
-from tidelog.protocol.batch import check, read_header, walk
+from tidelog.protocol.batch import Buffer, check, read_header, walk
 from tidelog.protocol.compression import Codec
 from tidelog.storage.config import LogConfig
 from tidelog.storage.disk import Disk, RealDisk
@@ -507,6 +507,21 @@ def test_what_a_failed_sync_left_in_the_page_cache_alone_is_written_again() -> N
     assert reopened(disk).end_offset == 6
 
 
+def test_below_the_mark_nothing_is_written_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A1: what is durable is not put at risk by a write that the next power cut may tear."""
+    disk, written = a_disk_with_a_log(batches=12, flushed=9), []
+    write = SimulatedFile.write
+
+    def noted(file: SimulatedFile, position: int, data: Buffer) -> None:
+        if file.path == FIRST_LOG:
+            written.append((position, len(data)))
+        write(file, position, data)
+
+    monkeypatch.setattr(SimulatedFile, "write", noted)
+    assert reopened(disk).recovery_point == 12
+    assert written == [(9 * BATCH_SIZE, 3 * BATCH_SIZE)]
+
+
 @pytest.mark.parametrize("damage", [b"", b"0\n2\n0 0\n", b"rubbish"])
 def test_lost_leader_epochs_are_read_from_the_batches(damage: bytes) -> None:
     disk = a_disk_with_a_log(flushed=20)
@@ -527,6 +542,17 @@ def test_lost_leader_epochs_are_read_from_the_batches(damage: bytes) -> None:
     assert log.leader_epochs.entries == epochs
     disk.kill()
     assert reopened(disk).leader_epochs.entries == epochs
+
+
+def test_an_epoch_in_which_nothing_was_written_outlives_its_file() -> None:
+    """L-15: the mark knows of it from the start that began it."""
+    disk = a_disk_with_a_log(flushed=20)
+    last = max(name for name in disk.tree() if name.endswith(".log"))
+    disk.cut(last, len(disk.tree()[last]) - 1)
+    assert reopened(disk).leader_epoch == 1
+    disk.kill()
+    disk.remove("t-0/leader-epoch-checkpoint")
+    assert reopened(disk).leader_epoch == 1
 
 
 def test_an_impossible_leader_epoch_is_damage() -> None:
@@ -632,6 +658,15 @@ def test_leftovers_of_an_interrupted_change_are_removed() -> None:
     log = reopened(disk)
     assert set(disk.tree()) == names
     assert read_all(log) == expected_bytes()
+
+
+def test_a_segment_that_could_not_be_made_and_is_back_is_none_of_the_log() -> None:
+    """L-9: the log went on in the one before; its removal was not yet durable. Nothing is cut for it."""
+    disk = a_disk_with_a_log(batches=5)
+    disk.open("t-0/00000000000000000003.log", create=True).close()
+    log = reopened(disk)
+    assert (log.end_offset, log.leader_epoch, log.segment_count) == (5, 0, 1)
+    assert not disk.exists("t-0/00000000000000000003.log")
 
 
 def test_a_log_of_which_no_segment_is_left_cannot_be_opened_and_what_is_left_stays() -> None:

@@ -10,7 +10,7 @@ from support.builders import BASE_TIMESTAMP
 from support.data_directory import BATCHES, CONFIG, RECORDS, id_of, make_directory
 from support.disk import PowerCut, SimulatedDisk
 from tidelog.protocol.batch import walk
-from tidelog.storage.errors import DirectoryLocked, UnknownFormat
+from tidelog.storage.errors import CorruptLog, DirectoryLocked, UnknownFormat
 from tidelog.storage.log import Log
 from tidelog.storage.log_directory import CLEAN_SHUTDOWN, LogDirectory
 from tidelog.storage.repair import Act, Plan, lock_directory, perform, plan_repairs
@@ -113,6 +113,30 @@ def test_a_snapshot_that_cannot_be_read_is_removed_and_producers_are_known_all_t
     producer = opened(disk).producers.get(7)
     assert producer is not None
     assert producer.batches[-1].last_offset == 99
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_a_snapshot_that_was_removed_does_not_come_back(seed: int) -> None:
+    """A1: behind the marker of a clean stop nobody would look at it again."""
+    disk = a_disk(seed=seed)
+    disk.corrupt(path_of(100, ".snapshot"), 50, b"rot")
+    assert repair(disk) == [Act.FORGET]
+    disk.crash()
+    assert disk.exists(CLEAN_SHUTDOWN)
+    assert not disk.exists(path_of(100, ".snapshot"))
+
+
+@pytest.mark.parametrize("suffix", [".index", ".digest"])
+def test_nothing_is_made_from_a_segment_that_has_rotted_since_it_was_looked_at(suffix: str) -> None:
+    disk = a_disk()
+    disk.corrupt(path_of(40, suffix), 3, b"rot")
+    planned = plan(disk)
+    assert len(planned.repairs) == 1
+    disk.corrupt(path_of(40), 100, b"rot")
+    before = files_of_log(disk)
+    with pytest.raises(CorruptLog):
+        perform(disk, planned.repairs, now_ms=0)
+    assert files_of_log(disk) == before
 
 
 def test_epochs_are_written_as_the_batches_tell_them_and_a_new_one_begins() -> None:
@@ -274,12 +298,18 @@ def test_whatever_is_damaged_a_repair_loses_no_record_that_was_left(seed: int) -
         assert batches_in(opened(disk)) == len(before)
 
 
+def files_of_log(disk: SimulatedDisk) -> dict[str, bytes]:
+    return {path: data for path, data in disk.tree().items() if path.startswith(f"{LOG}/")}
+
+
 def test_wherever_the_power_fails_during_a_repair_no_record_is_lost_and_it_can_be_done_again() -> None:
     """A1."""
     for call in range(1, CALLS_MAX):
         disk = a_disk(seed=call)
         damage_everything_derived(disk)
+        disk.sync_directory(LOG)
         planned = plan(disk, lambda name: id_of(name.rpartition("-")[0]))
+        before = files_of_log(disk)
         disk.crash_at(call)
         try:
             perform(disk, planned.repairs, now_ms=0)
@@ -287,6 +317,8 @@ def test_wherever_the_power_fails_during_a_repair_no_record_is_lost_and_it_can_b
             disk.crash()
         else:
             break
+        if disk.exists(CLEAN_SHUTDOWN) and files_of_log(disk) != before:
+            assert not plan(disk).repairs, "half a repair, and the next start would look at nothing"
         survey = survey_log(disk, LOG, was_closed=disk.exists(CLEAN_SHUTDOWN))
         assert sum(segment.batches for segment in survey.segments) == BATCHES
         repair(disk, lambda name: id_of(name.rpartition("-")[0]))

@@ -87,6 +87,16 @@ def test_a_file_that_was_cut_ends_in_a_gap_that_nothing_follows(cut: int) -> Non
         next_offset=None,
         reason=parts[-1].reason if isinstance(parts[-1], Gap) else "",
     )
+    left = len(SOUND) - cut - BEGINS[-2]
+    if left >= HEADER_SIZE:
+        assert parts[-1].reason == f"a batch of {BEGINS[-1] - BEGINS[-2]} bytes, of which {left} are there"
+
+
+def test_a_batch_that_is_missing_between_two_is_a_gap() -> None:
+    """A8: both are sound, and an acknowledged one was between them."""
+    parts = read(SOUND[: BEGINS[2]] + SOUND[BEGINS[3] :])
+    [gap] = [part for part in parts if isinstance(part, Gap)]
+    assert (gap.begin, gap.offset) == (BEGINS[2], 16)
 
 
 def test_a_batch_inside_a_value_is_not_taken_for_one_of_the_log() -> None:

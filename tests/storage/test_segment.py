@@ -9,7 +9,9 @@ from tidelog.storage.config import LogConfig
 from tidelog.storage.errors import CorruptLog, DiskFailed, DiskFull
 from tidelog.storage.handles import Handles
 from tidelog.storage.leader_epochs import EpochStart, LeaderEpochs
+from tidelog.storage.offset_index import OffsetEntry, OffsetIndex
 from tidelog.storage.segment import Boundary, Room, Segment
+from tidelog.storage.segment_indexes import Tally
 from tidelog.storage.time_index import TimeEntry
 
 CONFIG = LogConfig(segment_bytes=10_000, segment_ms=1000, index_interval_bytes=256, segment_index_bytes=800)
@@ -198,6 +200,63 @@ def test_a_batch_that_claims_to_reach_beyond_the_end_is_refused_before_it_is_rea
         segment.read(Boundary(29 * size, BASE + 58), Boundary(len(data), BASE + 60), size_max=1, at_least_one=True)
 
 
+@pytest.mark.parametrize("at_least_one", [False, True])
+def test_a_batch_that_claims_to_reach_beyond_the_limit_is_refused_before_it_is_read(at_least_one: bool) -> None:
+    """A8. It is an error for whoever asks for as much as there is, too: nothing at all would look like the end."""
+    disk = SimulatedDisk()
+    segment, data = sealed(a_room(disk))
+    size = len(data) // 30
+    disk.corrupt(segment.path, 3 * size + 8, (2 * size).to_bytes(4, "big"))
+    begin, limit = Boundary(3 * size, BASE + 6), Boundary(4 * size, BASE + 8)
+    with pytest.raises(CorruptLog, match="reaches beyond"):
+        segment.read(begin, limit, size_max=1 if at_least_one else 1 << 20, at_least_one=at_least_one)
+
+
+def test_what_this_process_wrote_and_is_gone_is_damage() -> None:
+    """A8: a file that was cut behind everybody's back."""
+    disk = SimulatedDisk()
+    segment = Segment.create(a_room(disk), BASE, now_ms=0)
+    data = fill(segment, 10)
+    disk.cut(segment.path, len(data) - 1)
+    with pytest.raises(CorruptLog, match="the file ends here"):
+        segment.read(Boundary(0, BASE), Boundary(len(data), BASE + 20), size_max=1 << 20, at_least_one=True)
+
+
+@pytest.mark.parametrize("entry", [(BASE + 3, -175), (BASE + 4, 2 * 175)], ids=["position", "offset"])
+def test_an_index_that_ends_with_what_is_not_true_is_doubted_at_a_clean_start(entry: tuple[int, int]) -> None:
+    """L-9: the batch decides. And no system reads before the beginning of a file."""
+    disk = SimulatedDisk()
+    room = a_room(disk)
+    segment, _ = sealed(room, 4)
+    path = segment.stem + ".index"
+    disk.cut(path, 0)
+    disk.corrupt(path, 0, OffsetIndex.encode(OffsetEntry(*entry), BASE))
+    with pytest.raises(CorruptLog):
+        Segment.load(room, BASE, next_offset=BASE).load_tail()
+
+
+@pytest.mark.parametrize("last_offset", [BASE - 1, BASE + 58, BASE + 60, BASE + 99])
+def test_a_time_that_no_batch_has_is_not_confirmed(last_offset: int) -> None:
+    segment, _ = sealed(a_room())
+    assert segment.confirms(TimeEntry(5030, BASE + 59))
+    assert not segment.confirms(TimeEntry(5030, last_offset))
+
+
+@pytest.mark.parametrize("how", ["resumed", "read again"])
+def test_a_segment_that_takes_appends_again_has_no_digest(how: str) -> None:
+    """What is written next may have the same offsets and sizes, and other bytes."""
+    disk = SimulatedDisk()
+    room = a_room(disk)
+    segment, data = sealed(room)
+    disk.open(segment.stem + ".digest", create=True).close()
+    if how == "resumed":
+        segment.load_tail()
+        segment.resume(now_ms=0)
+    else:
+        segment.adopt(Tally(256), Boundary(len(data), BASE + 60), active=False, read_from=0)
+    assert not disk.exists(segment.stem + ".digest")
+
+
 def test_a_sealed_segment_opens_its_files_when_they_are_wanted_and_gives_them_back() -> None:
     """House rule 1.12."""
     room = a_room(handles=1)
@@ -246,6 +305,32 @@ def test_one_that_cannot_be_made_leaves_nothing_behind() -> None:
         with pytest.raises(DiskFailed):
             Segment.create(room, BASE, now_ms=0)
         assert disk.list("t-0") == []
+
+
+def test_indexes_of_a_sealed_segment_that_was_read_from_a_checkpoint_are_durable() -> None:
+    """A1: only those of the segment that takes appends are looked at by the next recovery."""
+    for seed in range(10):
+        disk = SimulatedDisk(seed)
+        room = a_room(disk)
+        active = Segment.create(room, BASE, now_ms=0)
+        fill(active, 10)
+        checkpoint = active.checkpoint(has_producers=False)
+        for file in active.syncables(indexes=True):
+            file.sync()
+        fill(active, 10, timestamp=6000)
+        active.file.sync()
+        disk.sync_directory("t-0")
+        disk.sync_directory("")
+        disk.kill()
+        segment = Segment.load(room, BASE, next_offset=BASE + 40)
+        tally = segment.resume_indexes(checkpoint)
+        for position, header in segment.headers(checkpoint.position):
+            tally.add(position, header.size, header.last_offset, header.max_timestamp)
+        end = Boundary(segment.size, segment.next_offset)
+        segment.adopt(tally, end, active=False, read_from=checkpoint.position)
+        before = disk.tree()
+        disk.crash()
+        assert disk.tree() == before
 
 
 def test_headers_are_walked_across_windows() -> None:

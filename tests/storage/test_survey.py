@@ -145,6 +145,15 @@ def test_a_torn_batch_above_the_mark_is_a_tail_and_no_damage(size: int) -> None:
     assert (finding.begin, finding.end, finding.first_offset, finding.next_offset) == (whole, whole + size, 100, None)
 
 
+def test_epochs_that_begin_behind_the_log_are_in_doubt_and_not_its_batches() -> None:
+    """As at recovery: they are made again."""
+    disk = a_disk()
+    disk.remove(f"{LOG}/leader-epoch-checkpoint")
+    disk.open(f"{LOG}/leader-epoch-checkpoint", create=True).append([b"0\n1\n0 5\n"])
+    finding = the_finding(disk)
+    assert (finding.grade, finding.path) == (Grade.DERIVED, f"{LOG}/leader-epoch-checkpoint")
+
+
 def test_without_a_mark_everything_counts_as_durable() -> None:
     """House rule 1.6."""
     disk = a_disk()
@@ -291,7 +300,7 @@ def test_one_segment_alone_is_looked_through_without_the_rest() -> None:
 def test_what_the_broker_has_noted_is_told() -> None:
     disk = a_disk()
     assert not surveyed(disk).is_noted
-    note_damage(disk, LOG, CorruptLog(path_of(0), 5, "rot"))
+    note_damage(disk, LOG, CorruptLog(path_of(0), 5, "rot"), durable=0)
     assert surveyed(disk).is_noted
 
 

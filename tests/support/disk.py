@@ -13,8 +13,9 @@ Page cache and platter are kept apart. What `crash()`, a power cut, may do, chos
 Never: synced bytes changed; a name that was synced gone. `kill()`, the death of the process alone, loses nothing.
 
 Failures: `fail_next` makes a call fail once, as the operating system would report it; a failed *sync* also forgets
-that its bytes were dirty, so that later syncs succeed without writing them (as Linux does), one of the whole disk all
-bytes of all files. `full(n)` leaves so many bytes of space. `crash_at(n)` raises `PowerCut` at the n-th call from now,
+that its bytes were dirty, so that later syncs succeed without writing them (as Linux does); one of the whole disk those
+of all files that `sync_all_loses` names, but the next sync of such a file still says so. `full(n)` leaves so many bytes
+of space. `crash_at(n)` raises `PowerCut` at the n-th call from now,
 before or after its effect, and at every call after it, until `crash()` or `kill()` begins the next life. (A failed or
 short append leaves the file as it was: that the real one cuts off what got through is proved on the real one.)
 `ignores` names syncs that do nothing, as (call, end of the path), the call being `sync`, `sync_map`, `sync_directory`
@@ -49,6 +50,8 @@ class _Inode:
         self.dirty_from: int | None = None
         """What lies before is on the platter. None: all of it is, or is believed to be."""
         self.mapped = False
+        self.owes_error = False
+        """Bytes were lost in a sync of the whole disk: who syncs this file next is told."""
 
     def touch(self, position: int) -> None:
         self.dirty_from = position if self.dirty_from is None else min(self.dirty_from, position)
@@ -67,12 +70,18 @@ class _Inode:
         """A sync failed: the bytes stay readable, are never written, and nobody will say so again."""
         self.dirty_from = None
 
+    def lose(self) -> None:
+        """A sync of the whole disk could not write this file."""
+        self.owes_error = self.owes_error or self.dirty_from is not None or (self.mapped and self.cache != self.platter)
+        self.forget_dirty()
+
     def crash(self, rng: random.Random) -> None:
         """Leave on the platter what a power cut might, and nothing in the cache."""
         unit = PAGE_SIZE if self.mapped else SECTOR_SIZE
         self.platter = _after_power_cut(self.platter, self.cache, rng, unit)
         self.cache = bytearray(self.platter)
         self.dirty_from = None
+        self.owes_error = False
         self.mapped = False
 
 
@@ -94,9 +103,12 @@ class _Directory:
         for node in self.names.values():
             node.sync_all() if isinstance(node, _Directory) else node.sync()
 
-    def forget_dirty(self) -> None:
-        for node in self.names.values():
-            node.forget_dirty()
+    def lose(self, part: str, path: str = "") -> None:
+        for name, node in self.names.items():
+            if isinstance(node, _Directory):
+                node.lose(part, f"{path}{name}/")
+            elif part in path + name:
+                node.lose()
 
     def detach(self) -> None:
         """The process is gone, and its mappings with it."""
@@ -135,6 +147,8 @@ class SimulatedDisk:
         self.syncs = 0
         self.has_sync_failed = False
         """In this life."""
+        self.sync_all_loses: str | None = ""
+        """One that fails loses what is dirty in files of such a path; None: it tells of somebody else's only."""
         self._ignores = tuple(ignores)
         self._root = _Directory()
         self._life = 0
@@ -322,7 +336,8 @@ class SimulatedDisk:
                     self._root.sync_all()
         except DiskFailed as error:
             self.has_sync_failed = True
-            self._root.forget_dirty()
+            if self.sync_all_loses is not None:
+                self._root.lose(self.sync_all_loses)
             raise lost_in_sync(error) from error
 
     # For the files.
@@ -476,6 +491,8 @@ class SimulatedFile:
         """See `File`."""
         self._check_open()
         self._disk.check("read", self.path)
+        if position < 0 or size < 0:
+            raise failure(self.path, OSError(errno.EINVAL, "Invalid argument"))
         return bytes(self._inode.cache[position : position + size])
 
     def drop_cache(self, position: int, size: int) -> None:
@@ -536,6 +553,10 @@ class SimulatedMap:
             del cache[size:]
             self._buffer = memoryview(cache)
 
+    def prepare_sync(self) -> None:
+        """See `Map`."""
+        self._disk.check("prepare_sync", self.path)
+
     def sync(self) -> None:
         """See `Map`."""
         _sync(self._disk, "sync_map", self.path, self._inode)
@@ -567,6 +588,9 @@ def _sync(disk: SimulatedDisk, call: str, path: str, inode: _Inode) -> None:
     try:
         with disk.changing(call, path):
             disk.syncs += 1
+            if inode.owes_error:
+                inode.owes_error = False
+                raise failure(path, OSError(errno.EIO, "Input/output error"))
             if not disk.ignored(call, path):
                 inode.sync()
     except DiskFailed as error:

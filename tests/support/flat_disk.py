@@ -277,6 +277,9 @@ class FlatMap:
         del own[size:]
         self._buffer = memoryview(own)
 
+    def prepare_sync(self) -> None:
+        """See `Map`."""
+
     def sync(self) -> None:
         """See `Map`."""
 

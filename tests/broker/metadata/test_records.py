@@ -78,6 +78,7 @@ def test_an_older_record_without_settings_takes_none() -> None:
         msgpack.packb([1, 0, None]),
         msgpack.packb([1, 0, {"name": "a"}]),
         msgpack.packb([1, 1, {}]),
+        msgpack.packb([5, 1, {"next_id": 1000}]),
         msgpack.packb([99, 0, {}]),
         msgpack.packb({"a": 1}),
         msgpack.packb([2, 0, {"topic_id": b"short"}]),

@@ -5,6 +5,7 @@ import pytest
 from support.builders import BASE_TIMESTAMP
 from support.data_directory import append, flush, make_directory
 from support.disk import SimulatedDisk
+from tidelog.broker.metadata.records import ProducerIdsAllocated
 from tidelog.broker.metadata.soundness import DIRECTORY, MetadataDamaged, check_metadata
 from tidelog.protocol.records import build_batch
 from tidelog.storage.config import LogConfig
@@ -90,6 +91,24 @@ def test_a_missing_file_refuses_the_start(name: str) -> None:
     disk = a_disk()
     disk.remove(f"{DIRECTORY}/{name}")
     refused(disk, match=r"no segment is left|missing")
+
+
+def test_a_beginning_that_is_missing_refuses_the_start() -> None:
+    """A8: what is left is sound, and begins where a log may begin; only the leader epochs know of more."""
+    disk = SimulatedDisk()
+    make_directory(disk, facts=[ProducerIdsAllocated(number) for number in range(40)], batches=1)
+    first, *others = [path for path in disk.tree() if path.startswith(DIRECTORY) and path.endswith(".log")]
+    assert others
+    disk.remove(first)
+    refused(disk, match="and did at 0")
+
+
+def test_a_segment_of_which_nobody_knows_what_comes_before_it_refuses_the_start() -> None:
+    """An empty one: its batches do not tell, and without a mark nobody can say that nothing is missing."""
+    disk = a_disk()
+    disk.remove(f"{DIRECTORY}/durable-mark")
+    disk.open(f"{DIRECTORY}/{99:020d}.log", create=True).close()
+    refused(disk, match="the segment begins where 2 should be")
 
 
 def test_a_missing_log_of_metadata_refuses_the_start_where_there_are_topics() -> None:

@@ -415,6 +415,9 @@ class CrashMap:
         self._buffer = memoryview(_own(self._node))
         self._node.seen = bytes(self._node.cache)
 
+    def prepare_sync(self) -> None:
+        """See `Map`."""
+
     def sync(self) -> None:
         """See `Map`."""
         self.note()

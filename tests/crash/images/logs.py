@@ -495,6 +495,32 @@ def checkpoints_over_lives(owner: Owner) -> None:
     owner.mark("t-0")
 
 
+def killed_behind_a_checkpoint(owner: Owner) -> None:
+    """The process dies when the segment of the checkpoint is closed, and the next one's name not yet durable."""
+    owner.start()
+    owner.create("t")
+    owner.put("t-0", 300)
+    owner.logs["t-0"].checkpoint()
+    owner.put("t-0", 400)
+    owner.mark("t-0")
+    owner.write("t-0", 1700)
+    owner.die()
+    owner.start()
+    owner.put("t-0", 60)
+
+
+def lost_mark(owner: Owner) -> None:
+    """A log without its durable mark is read, and has one at once: what is torn behind it is cut."""
+    owner.start()
+    owner.create("t")
+    owner.put("t-0", 500)
+    owner.mark("t-0")
+    owner.die()
+    owner.disk.lose("t-0/durable-mark")
+    owner.start()
+    owner.write("t-0", 700)
+
+
 def cut_and_go_on(owner: Owner) -> None:
     """Power cuts tear the end off, and then a segment and all behind it; each time the log goes on in a new epoch."""
     owner.start()
@@ -594,6 +620,8 @@ SCRIPTS: tuple[Callable[[Owner], None], ...] = (
     delete_and_make_again,
     checkpoints,
     checkpoints_over_lives,
+    killed_behind_a_checkpoint,
+    lost_mark,
     cut_and_go_on,
     cut_with_producers,
     full_disk,
