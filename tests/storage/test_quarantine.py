@@ -275,3 +275,18 @@ def test_a_bad_index_is_no_damage_of_the_log_when_there_is_no_space_for_a_new_on
             log.read(offset, size_max=4096, up_to=log.end_offset, at_least_one=True)
     disk.full(None)
     assert log.read(offset, size_max=4096, up_to=log.end_offset, at_least_one=True).base_offset == offset
+
+
+def test_a_note_without_a_mark_has_nothing_cut() -> None:
+    """What was durable by then is known, what has become so since is not."""
+    disk = SimulatedDisk()
+    _, log = start(disk)
+    append(log)
+    append(log)
+    flush(log)
+    note_damage(disk, "t-0", CorruptLog(FIRST, 61, "why"), durable=1)
+    disk.cut("t-0/durable-mark", 0)
+    disk.corrupt(FIRST, SIZE + 70, b"rot")
+    log = restarted(disk)
+    assert log.quarantined is not None
+    assert log.recovered.truncated_bytes == 0
