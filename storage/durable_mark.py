@@ -98,6 +98,10 @@ class DurableMark:
         slots = [slot for at in (0, SLOT_DISTANCE) if (slot := decode_slot(data[at : at + SLOT_SIZE])) is not None]
         return cls(disk, directory, max(slots, key=lambda slot: slot.sequence, default=None))
 
+    def make(self) -> None:
+        """Have the file there, so that its name can be made durable before anybody relies on what it says."""
+        self._disk.open(self._path, create=True).close()
+
     def write(
         self,
         offset: int,

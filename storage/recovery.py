@@ -361,8 +361,11 @@ class _Recovery:
             is_active = one.segment is self.segments[-1]
             one.segment.adopt(one.tally, one.end, active=is_active, read_from=one.read_from)
         self.segments[-1].resume(now_ms=now_ms)
-        if len(scanned) > 1:
-            self.disk.sync_directory(self.directory)  # the first one's name was durable before the mark came so far
+        if self.mark.offset is None:
+            self.mark.make()
+        # The first one's name was durable before the mark came so far; the mark's own may have been lost with it.
+        if len(scanned) > 1 or self.mark.offset is None:
+            self.disk.sync_directory(self.directory)
         # At once: without it a torn tail would be taken for damage, and the epochs' file is text without a checksum.
         if self.mark.offset is None or self.mark.leader_epoch < self.epochs.latest:
             self.mark.write(end_offset, self.checkpoint, leader_epoch=self.epochs.latest)

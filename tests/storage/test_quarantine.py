@@ -10,6 +10,7 @@ from support.builders import a_batch
 from support.disk import SimulatedDisk
 from tidelog.protocol.batch import check
 from tidelog.storage.config import LogConfig
+from tidelog.storage.durable_mark import DurableMark
 from tidelog.storage.errors import CorruptLog, DiskFailed, DiskFull, LogOffline
 from tidelog.storage.log import Log
 from tidelog.storage.log_directory import LogDirectory
@@ -290,3 +291,18 @@ def test_a_note_without_a_mark_has_nothing_cut() -> None:
     log = restarted(disk)
     assert log.quarantined is not None
     assert log.recovered.truncated_bytes == 0
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_a_mark_that_was_lost_is_there_again_for_good(seed: int) -> None:
+    """Else the next torn tail would be taken for damage."""
+    disk = SimulatedDisk(seed)
+    _, log = start(disk)
+    append(log)
+    flush(log)
+    disk.kill()
+    disk.remove("t-0/durable-mark")
+    disk.sync_directory("t-0")
+    start(disk)
+    disk.crash()
+    assert DurableMark.read(disk, "t-0").offset == 1
