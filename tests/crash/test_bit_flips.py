@@ -2,9 +2,9 @@
 
 The damages are those of `crash.rot`: every bit flipped, a cut at every byte, blocks swapped, emptied or old, files that
 are old or gone; in segments, indexes, durable marks, leader epochs, snapshots, digests, partition.metadata,
-meta.properties, the marker of a clean stop, and the logs of the metadata and of committed offsets. `crash.rot` examines
-half a million of them when it is started, and ends with 1: a time index of a closed segment that is cut to its first entry can
-have a lookup by time find nothing. Until that is mended the build examines none but those below.
+meta.properties, the marker of a clean stop, and the logs of the metadata and of committed offsets. `crash.rot`, when
+it is started, examines half a million of them, and ends with 1: a time index of a closed segment that is cut to its
+first entry can have a lookup by time find nothing. Until that is mended the build examines none but those below.
 """
 
 from typing import cast
