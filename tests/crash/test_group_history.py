@@ -45,6 +45,15 @@ def test_what_a_frozen_member_had_fetched_is_its_own() -> None:
     assert violations({"a": frozen, "b": SECOND, "c": THIRD}, PRODUCED) == []
 
 
+def test_who_sleeps_before_it_asks_where_to_begin_is_told_where_others_are() -> None:
+    """And reads there, but commits nothing: its generation is over."""
+    late: list[Event] = [given(2, 0), read(2, 9, 10), Committing(2, 0, 10), given(4)]
+    second: list[Event] = [given(3, 0), read(3, 3, 9), *commit(3, 9), read(3, 9, 10)]
+    assert violations({"a": FIRST, "b": second, "late": late}, PRODUCED) == []
+    found = violations({"a": FIRST, "b": second, "late": [*late[:-1], Committed(2, 0, 10)]}, PRODUCED)
+    assert any(text.startswith("skipped: late") for text in found), found
+
+
 def test_a_commit_whose_answer_was_lost_may_hold() -> None:
     first: list[Event] = [given(1, 0), read(1, 0, 5), Committing(1, 0, 5)]
     for begin in (0, 5):

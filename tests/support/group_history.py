@@ -139,17 +139,23 @@ def _torn(histories: Histories, produced: Produced) -> Iterator[str]:
 def _skipped(histories: Histories, produced: Produced) -> Iterator[str]:
     """Who is given a partition begins at 0, or where a member of an earlier generation wanted the group to be.
 
-    Together with `_torn` this says that nothing was skipped at any time, not only in the end.
+    Together with `_torn` this says that nothing was skipped at any time, not only in the end. A member that sleeps
+    before it has asked where to begin is told where a later generation is, for no classic request of offsets names its
+    own (Kafka fences only commits). It may read there; that none of its commits is taken any more is what keeps it out.
     """
-    wanted: defaultdict[int, dict[int, int]] = defaultdict(dict)
-    for events in histories.values():
+    wanted: defaultdict[int, defaultdict[int, set[int]]] = defaultdict(lambda: defaultdict(set))
+    committed: set[tuple[str, int, int]] = set()
+    for member, events in histories.items():
         for event in events:
             if isinstance(event, Committing):
-                earliest = wanted[event.partition].get(event.offset, event.generation)
-                wanted[event.partition][event.offset] = min(earliest, event.generation)
+                wanted[event.partition][event.offset].add(event.generation)
+            elif isinstance(event, Committed):
+                committed.add((member, event.generation, event.partition))
     for member, read in _beginnings(histories):
-        generation = wanted[read.partition].get(read.first)
-        if read.first != 0 and (generation is None or generation >= read.generation):
+        generations = wanted[read.partition][read.first]
+        is_put_out = (member, read.generation, read.partition) not in committed
+        may_begin = any(one < read.generation or (one > read.generation and is_put_out) for one in generations)
+        if read.first != 0 and not may_begin:
             yield (
                 f"{member} was given partition {read.partition} in generation {read.generation} and began at "
                 f"{read.first}, which nobody had committed before"
