@@ -139,13 +139,11 @@ def read_header(buffer: Buffer, position: int = 0) -> BatchHeader:
         raise CorruptBatch(f"{len(buffer) - position} bytes are left where a batch header takes {HEADER_SIZE}")
     header = BatchHeader._make(_HEADER.unpack_from(buffer, position))
     if header.magic != MAGIC:
-        raise CorruptBatch(f"magic {header.magic} at position {position}; only {MAGIC} is spoken")
+        raise CorruptBatch(f"magic {header.magic}; only {MAGIC} is spoken")
     if header.batch_length < BATCH_LENGTH_MIN:
-        raise CorruptBatch(f"batch length {header.batch_length} at position {position} is less than a header")
+        raise CorruptBatch(f"batch length {header.batch_length} is less than a header")
     if header.record_count < 0 or header.last_offset_delta < 0:
-        raise CorruptBatch(
-            f"{header.record_count} records and last offset delta {header.last_offset_delta} at position {position}"
-        )
+        raise CorruptBatch(f"{header.record_count} records and last offset delta {header.last_offset_delta}")
     return header
 
 

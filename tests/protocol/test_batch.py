@@ -229,7 +229,7 @@ def test_walking_over_what_is_no_batch_is_an_error() -> None:
     log = batches([[b"a"], [b"b"]])
     second = list(walk(log))[1][0]
     log[second + 16] = 1
-    with pytest.raises(CorruptBatch, match=f"magic 1 at position {second}"):
+    with pytest.raises(CorruptBatch, match="magic 1;"):
         list(walk(log))
 
 
