@@ -70,6 +70,7 @@ class GroupCoordinator:
         """`new_member_id`: makes an id that nobody has. `memory`: that of all shards."""
         self.groups: dict[str, Group] = {}
         self.offsets = Offsets()
+        self._loaded_at: Instant | None = None
         self._settings = settings
         self._topics = topics
         self._new_member_id = new_member_id
@@ -261,6 +262,7 @@ class GroupCoordinator:
 
     def loaded(self, at: Instant) -> Iterator[GroupDecision]:
         """All records have been applied: what is to happen then."""
+        self._loaded_at = at
         for group in list(self.groups.values()):
             yield group.loaded(at)
         yield from _in_batches(self.offsets.of_lost_topics(self._topics))
@@ -320,11 +322,16 @@ class GroupCoordinator:
 
     def _expired(self, group: Group, at: Instant) -> Sequence[Record]:
         group_id = group.group_id
-        expired = self._offset_requests.expired(group_id, at.wall_ms)
+        expired = self._offset_requests.expired(group_id, self._unhurried_ms(at))
         if len(expired) < self.offsets.count(group_id) or not _can_go(group):
             return expired
         logger.info("group expired group=%s offsets=%d", ascii(group_id[:100])[1:-1], len(expired))
         return (*expired, *_tombstones(group))
+
+    def _unhurried_ms(self, at: Instant) -> int:
+        """The wall clock; but one that is set forward makes nothing old: no more time has passed than really did."""
+        began = self._loaded_at or at
+        return min(at.wall_ms, began.wall_ms + at.now_ms - began.now_ms)
 
     def resign(self, code: ErrorCode) -> Iterator[GroupDecision]:
         """The groups are looked after here no longer: nobody is left waiting."""

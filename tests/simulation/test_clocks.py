@@ -15,7 +15,7 @@ from support.bench import a_simulated_config
 from support.builders import a_batch, records_of
 from support.disk import SimulatedDisk
 from support.environment import Machine, simulate
-from support.groups import join_alone
+from support.groups import commit, join_alone
 from support.house import House
 from support.loop import SimLoop
 from support.proofs import record
@@ -23,6 +23,12 @@ from support.workload import Plan, run_world
 from tidelog.broker.server import Server
 from tidelog.protocol.errors import ErrorCode
 from tidelog.protocol.messages.heartbeat import HeartbeatRequest, HeartbeatResponse
+from tidelog.protocol.messages.offset_fetch import (
+    OffsetFetchRequest,
+    OffsetFetchRequestGroup,
+    OffsetFetchRequestTopics,
+    OffsetFetchResponse,
+)
 from tidelog.protocol.messages.produce import PartitionProduceResponse
 
 HOUR_MS = 3_600_000
@@ -142,6 +148,25 @@ def test_a_retry_is_recognised_though_the_clock_was_set(by_ms: int) -> None:
 
     recognised.__name__ = f"retry {by_ms}"
     played(recognised)
+
+
+@pytest.mark.parametrize("by_ms", JUMPS_MS)
+def test_offsets_of_a_group_without_members_are_kept_though_the_clock_was_set(by_ms: int) -> None:
+    """G-12: they go after a week in which nobody cares, and a clock that was set is no week."""
+
+    async def kept(scene: Scene) -> None:
+        assert await commit(scene.house, "billing", "orders", offset=7) == ErrorCode.NONE
+        for _ in range(3):
+            scene.jump(by_ms)
+            await asyncio.sleep(1200)  # the look for old offsets comes every ten minutes
+            wanted = OffsetFetchRequestTopics(name="orders", partition_indexes=(0,))
+            request = OffsetFetchRequest(groups=(OffsetFetchRequestGroup(group_id="billing", topics=(wanted,)),))
+            response = await scene.house.ask(request, 8)
+            assert isinstance(response, OffsetFetchResponse)
+            assert response.groups[0].topics[0].partitions[0].committed_offset == 7
+
+    kept.__name__ = f"offsets {by_ms}"
+    played(kept)
 
 
 def test_a_member_that_heartbeats_stays_whatever_the_clock_says() -> None:

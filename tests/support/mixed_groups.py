@@ -58,6 +58,8 @@ class MixedWorld:
         self.now_ms = 1_000_000
         self.log: list[Record] = []
         self.timers: dict[TimerKey, int] = {}
+        self.skew_ms = 0
+        """How far the wall clock has been set forward."""
         self.is_full = False
         """Records cannot be written."""
         self._ids = count()
@@ -71,7 +73,7 @@ class MixedWorld:
     @property
     def at(self) -> Instant:
         """Now."""
-        return Instant(self.now_ms, 1_700_000_000_000 + self.now_ms)
+        return Instant(self.now_ms, 1_700_000_000_000 + self.now_ms + self.skew_ms)
 
     @property
     def group(self) -> ClassicGroup | ConsumerGroup | None:

@@ -274,6 +274,32 @@ def test_old_offsets_of_a_group_count_from_when_its_last_member_left(protocol: s
     replays_alike(world)
 
 
+def test_offsets_do_not_grow_old_because_the_wall_clock_is_set_forward() -> None:
+    """A16: no more time has passed than a clock tells that is never set."""
+    world = a_world()
+    world.crash()  # a start
+    commit(world)
+    world.skew_ms = 100 * RETENTION_MS
+    world.pass_time(RETENTION_MS - CHECK_MS)
+    assert committed(world) == {"a": 5}
+    commit(world, "b")
+    world.skew_ms = 0
+    world.pass_time(3 * CHECK_MS)
+    assert committed(world) == {"b": 5}, "what is old goes all the same"
+
+
+def test_a_clock_that_is_wrong_at_a_start_has_time_to_be_put_right() -> None:
+    """A16: nobody looks for old offsets before the first interval is over."""
+    world = a_world()
+    commit(world)
+    world.skew_ms = 100 * RETENTION_MS
+    world.crash()
+    world.pass_time(CHECK_MS - 1)
+    world.skew_ms = 0
+    world.pass_time(RETENTION_MS - 2 * CHECK_MS)
+    assert committed(world) == {"a": 5}
+
+
 def test_after_a_start_old_offsets_of_an_empty_group_count_from_there_as_no_record_says_more() -> None:
     world = a_world()
     commit(world)
