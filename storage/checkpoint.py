@@ -59,9 +59,14 @@ def read_file(disk: Disk, path: str, *, size_max: int = SIZE_MAX) -> bytes:
 
 def read_head(disk: Disk, path: str, size: int) -> bytes:
     """The first bytes of a file that counts no further, however large it claims to be."""
+    return read_part(disk, path, 0, size)
+
+
+def read_part(disk: Disk, path: str, position: int, size: int) -> bytes:
+    """Up to so many bytes of a file."""
     file = disk.open(path)
     try:
-        return file.read(0, size)
+        return file.read(position, size)
     finally:
         file.close()
 

@@ -1,31 +1,28 @@
-"""The calls by which bytes become durable: `Disk`, `File`, `Map`, `Lock`, `Volume`, and their real implementation.
+"""The calls by which bytes become durable: `Disk`, `File`, `Lock`, `Volume`, and their real implementation.
 
 Each call may be the last before the power goes. What a power cut leaves behind (the simulated disk of the tests takes
 every liberty that this grants):
 
 * bytes of a file: those that were there at its last `sync`, unchanged; of later ones any part, in any order, or zeros;
 * a name in a directory (created, renamed, removed): as it was at the last `sync_directory` of that directory, or as
-  any later step left it; a rename is never half done;
-* a mapped file: each page as it was at the last `sync` or as it was later.
+  any later step left it; a rename is never half done.
 
 Paths are relative to the disk's root, separated by "/"; "" is the root. Everything that the operating system refuses
 is raised as `DiskFailed`, lack of space as `DiskFull`, lack of descriptors as `OutOfDescriptors`. Both of these promise
-that nothing was changed and nothing lost; so a sync never raises them, whatever it lacks: its bytes may be gone. (That
-of a map does if it could not even begin, having no descriptor: `prepare_sync` sees to it that it has one.)
+that nothing was changed and nothing lost; so a sync never raises them, whatever it lacks: its bytes may be gone.
 """
 
 import errno
 import fcntl
-import mmap
 import os
 import stat
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
-from threading import Lock as ThreadLock
+from contextlib import ExitStack, contextmanager, suppress
+from threading import RLock
 from typing import Final, Protocol
 
 from ..protocol.batch import Buffer
-from .errors import DirectoryLocked, DiskFailed, DiskFull, OutOfDescriptors, OutOfMemory
+from .errors import CorruptLog, DirectoryLocked, DiskFailed, DiskFull, OutOfDescriptors, OutOfMemory, Unreadable
 from .filesystem import Filesystem
 
 FILE_MODE: Final = 0o600
@@ -35,15 +32,12 @@ IOV_MAX: Final = 1024
 
 DIRECTORY_FLAGS: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 
-_OPENING: Final = ThreadLock()
-"""A map's descriptor is opened when it is first needed, and that may be in two threads at once."""
-
 _FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 _OUT_OF_DESCRIPTORS: Final = frozenset({errno.EMFILE, errno.ENFILE})
 
 
 class Syncable(Protocol):
-    """A file or a mapping, when all that matters is that it becomes durable."""
+    """Whatever can be synced, when all that matters is that it becomes durable."""
 
     def sync(self) -> None:
         """Make durable what the file holds at this moment. The only call that may come from another thread."""
@@ -65,7 +59,7 @@ class File(Protocol):
         """Put a small record in its place; the file grows when it must."""
 
     def read(self, position: int, size: int) -> bytes:
-        """Up to `size` bytes; fewer at the end of the file."""
+        """Up to `size` bytes; fewer at the end of the file. `Unreadable` from where on the disk does not give them."""
 
     def drop_cache(self, position: int, size: int) -> None:
         """Keep none of these bytes in memory that are on the disk already, so that they are read from there."""
@@ -80,32 +74,6 @@ class File(Protocol):
         """Give the descriptor back. What was not synced is left to the page cache."""
 
 
-class Map(Protocol):
-    """A file mapped into memory, every page of which has its place on the disk."""
-
-    path: str
-
-    @property
-    def buffer(self) -> memoryview:
-        """The whole file, writable. Not to be kept over a `resize` or `close`."""
-
-    @property
-    def size(self) -> int:
-        """Bytes mapped, which is the file's size."""
-
-    def resize(self, size: int) -> None:
-        """Grow with zeros, their space allocated first, or shrink. On failure nothing has changed."""
-
-    def prepare_sync(self) -> None:
-        """Have at hand what a `sync` needs; `OutOfDescriptors` if it is not to be had. Then no sync wants for it."""
-
-    def sync(self) -> None:
-        """Make durable what the file holds at this moment. May come from another thread."""
-
-    def close(self) -> None:
-        """Unmap."""
-
-
 class Lock(Protocol):
     """A lock on a path that ends with the process, however it ends."""
 
@@ -118,9 +86,6 @@ class Disk(Protocol):
 
     def open(self, path: str, *, create: bool = False) -> File:
         """A file for reading and writing; made empty when it is missing and `create` is set."""
-
-    def map(self, path: str, size: int | None = None) -> Map:
-        """A file mapped; made, or grown, or cut to `size` when that is given."""
 
     def exists(self, path: str) -> bool:
         """Whether there is a file or directory of that name."""
@@ -190,7 +155,7 @@ def _reporting(path: str) -> Iterator[None]:
         yield
     except OSError as error:
         raise failure(path, error) from error
-    except ValueError as error:  # os.fdatasync and mmap check the descriptor themselves
+    except ValueError as error:  # os.fdatasync checks the descriptor itself
         raise failure(path, OSError(errno.EBADF, os.strerror(errno.EBADF))) from error
 
 
@@ -221,6 +186,13 @@ def failure(path: str, error: OSError) -> DiskFailed:
     return OutOfDescriptors(path, reason) if error.errno in _OUT_OF_DESCRIPTORS else DiskFailed(path, reason)
 
 
+def unreadable(error: DiskFailed, position: int, end: int) -> DiskFailed:
+    """What a read failed with becomes `Unreadable`, unless it says nothing of these bytes."""
+    if isinstance(error, DiskFull | OutOfMemory):
+        return error
+    return Unreadable(CorruptLog(error.path, position, error.reason, end=end))
+
+
 def lost_in_sync(error: DiskFailed) -> DiskFailed:
     """The exception that lack of space becomes in a sync."""
     return DiskFailed(error.path, error.reason)
@@ -229,12 +201,18 @@ def lost_in_sync(error: DiskFailed) -> DiskFailed:
 class RealDisk:
     """A directory of the operating system."""
 
-    def __init__(self, root: str) -> None:
-        """`root` is made when the data directory is opened (`make_directory("")`), its parents too."""
+    def __init__(self, root: str, *, read_only: bool = False) -> None:
+        """`root` is made when the data directory is opened (`make_directory("")`), its parents too.
+
+        `read_only`: files are opened for reading, so those may be looked at that may not be changed.
+        """
         self.root = os.path.abspath(root)
+        self._access = os.O_RDONLY if read_only else os.O_RDWR
         self._syncs = _Syncs()
         self._spare: int | None = None
         """A descriptor that is kept, by whoever has the lock, for when there is none to be had."""
+        self._spare_turn = RLock()
+        """Several threads may want for a descriptor at a time: they have it one after the other."""
         self._keeps_spare = False
         self._devices: set[int] = set()
         """Those on which files were opened: more than one when a part of the tree was moved elsewhere by a link."""
@@ -244,15 +222,10 @@ class RealDisk:
     def open(self, path: str, *, create: bool = False) -> File:
         """See `Disk`."""
         with _reporting(path):
-            flags = os.O_RDWR | os.O_CLOEXEC | (os.O_CREAT if create else 0)
+            flags = self._access | os.O_CLOEXEC | (os.O_CREAT if create else 0)
             file = RealFile(path, os.open(self._real(path), flags, FILE_MODE), self._syncs)
             self._devices.add(file.device)
             return file
-
-    def map(self, path: str, size: int | None = None) -> Map:
-        """See `Disk`."""
-        with _reporting(path):
-            return RealMap(path, self._real(path), size, self._syncs)
 
     def exists(self, path: str) -> bool:
         """See `Disk`."""
@@ -368,21 +341,31 @@ class RealDisk:
     @contextmanager
     def _opened_directory(self, path: str) -> Iterator[int]:
         """Open it whatever happens: a commit round that has synced its files must not fail for want of a descriptor."""
-        try:
-            descriptor = os.open(path, DIRECTORY_FLAGS)
-        except OSError as error:
-            if error.errno not in _OUT_OF_DESCRIPTORS or self._spare is None:
-                raise
-            spare, self._spare = self._spare, None
-            os.close(spare)
-            descriptor = os.open(path, DIRECTORY_FLAGS)
-        try:
-            yield descriptor
-        finally:
-            os.close(descriptor)
-            if self._spare is None and self._keeps_spare:
-                with suppress(OSError):  # the next one tries again; this one has done its work
+        with ExitStack() as while_open:
+            try:
+                descriptor = os.open(path, DIRECTORY_FLAGS)
+            except OSError as error:
+                if error.errno not in _OUT_OF_DESCRIPTORS:
+                    raise
+                while_open.enter_context(self._spare_turn)
+                if self._spare is None:
+                    raise
+                spare, self._spare = self._spare, None
+                os.close(spare)
+                descriptor = os.open(path, DIRECTORY_FLAGS)
+            try:
+                yield descriptor
+            finally:
+                os.close(descriptor)
+                self._keep_spare()
+
+    def _keep_spare(self) -> None:
+        """Have one again. Who cannot has done its work all the same: the next one tries."""
+        if self._keeps_spare and self._spare_turn.acquire(blocking=False):
+            if self._spare is None:
+                with suppress(OSError):
                     self._spare = os.open(self.root, DIRECTORY_FLAGS)
+            self._spare_turn.release()
 
     def _let_go(self) -> None:
         self._keeps_spare = False
@@ -446,6 +429,7 @@ class RealFile:
 
     def read(self, position: int, size: int) -> bytes:
         """See `File`. One pread, unless the kernel returns early."""
+        data = b""
         try:
             data = os.pread(self._descriptor, size, position)
             while len(data) < size and position + len(data) < self._size:
@@ -455,7 +439,7 @@ class RealFile:
                 data += more
             return data
         except OSError as error:
-            raise failure(self.path, error) from error
+            raise unreadable(failure(self.path, error), position + len(data), position + size) from error
 
     def drop_cache(self, position: int, size: int) -> None:
         """See `File`. Where the kernel knows no better it is a wish, and a filesystem in memory has no other place."""
@@ -465,8 +449,9 @@ class RealFile:
     def truncate(self, size: int) -> None:
         """See `File`."""
         with _reporting(self.path):
-            os.ftruncate(self._descriptor, size)
-            self._size = size
+            if size != self._size or self._tail_in_doubt:
+                os.ftruncate(self._descriptor, size)
+                self._size, self._tail_in_doubt = size, False
 
     def sync(self) -> None:
         """See `File`. fdatasync writes the size as well, for without it the data could not be found."""
@@ -482,109 +467,6 @@ class RealFile:
     def _cut_tail(self) -> None:
         os.ftruncate(self._descriptor, self._size)
         self._tail_in_doubt = False
-
-
-class RealMap:
-    """A shared mapping. Blocks are allocated before pages are mapped, so that touching one can never raise SIGBUS.
-
-    The mapping holds a descriptor already. Of a file that is only looked up in, no other one is kept.
-    """
-
-    def __init__(self, path: str, real_path: str, size: int | None, syncs: _Syncs) -> None:
-        self.path = path
-        self._syncs = syncs
-        self._real_path = real_path
-        self._descriptor = os.open(real_path, os.O_RDWR | os.O_CLOEXEC | (0 if size is None else os.O_CREAT), FILE_MODE)
-        self._is_closed = False
-        self._mapping: mmap.mmap | None = None
-        self._buffer = memoryview(bytearray())
-        self._size = 0
-        try:
-            found = os.fstat(self._descriptor).st_size
-            wanted = found if size is None else size
-            if wanted < found:
-                os.ftruncate(self._descriptor, wanted)
-            # Also when the size fits already: a sparse file, left by another's hand, would have pages without a place.
-            _allocate(self._descriptor, 0, wanted)
-            self._map(wanted)
-        except BaseException:
-            self._close_descriptor()
-            raise
-        if size is None:
-            self._close_descriptor()
-
-    @property
-    def buffer(self) -> memoryview:
-        """See `Map`."""
-        return self._buffer
-
-    @property
-    def size(self) -> int:
-        """See `Map`."""
-        return self._size
-
-    def resize(self, size: int) -> None:
-        """See `Map`. Pages come after their blocks and go before them, so no mapped page ever lacks its place."""
-        with _reporting(self.path):
-            descriptor = self._opened()
-            if size > self._size:
-                _allocate(descriptor, self._size, size)
-                try:
-                    self._map(size)
-                except OSError:
-                    os.ftruncate(descriptor, self._size)
-                    raise
-            else:
-                before = self._size
-                self._map(size)
-                try:
-                    os.ftruncate(descriptor, size)
-                except OSError:
-                    self._map(before)
-                    raise
-
-    def prepare_sync(self) -> None:
-        """See `Map`."""
-        with _reporting(self.path):
-            self._opened()
-
-    def sync(self) -> None:
-        """See `Map`. fdatasync finds the pages dirtied through the mapping too, and unlike msync frees the GIL."""
-        with _reporting(self.path):
-            descriptor = self._opened()
-        with self._syncs.reporting(self.path):
-            os.fdatasync(descriptor)
-
-    def close(self) -> None:
-        """See `Map`."""
-        self._is_closed = True
-        self._unmap()
-        self._close_descriptor()
-
-    def _opened(self) -> int:
-        with _OPENING:
-            if self._descriptor < 0 and not self._is_closed:
-                self._descriptor = os.open(self._real_path, os.O_RDWR | os.O_CLOEXEC)
-            return self._descriptor
-
-    def _close_descriptor(self) -> None:
-        descriptor, self._descriptor = self._descriptor, -1
-        if descriptor >= 0:
-            os.close(descriptor)
-
-    def _map(self, size: int) -> None:
-        mapping = mmap.mmap(self._opened(), size) if size else None  # an empty file cannot be mapped
-        self._unmap()
-        if mapping is not None:
-            self._mapping, self._buffer = mapping, memoryview(mapping)
-        self._size = size
-
-    def _unmap(self) -> None:
-        self._buffer.release()
-        self._buffer = memoryview(bytearray())
-        if self._mapping is not None:
-            self._mapping.close()
-            self._mapping = None
 
 
 class RealLock:

@@ -2,9 +2,10 @@
 
 Recovery needs it to tell a torn tail from corruption: bad bytes above the mark were never acknowledged and are cut,
 bad bytes below it were, and are not touched. With it goes the last *checkpoint*: the end of a batch up to which the
-indexes are durable too, so that recovery need not read what lies before; and the leader epoch, for the file of those is
-text without a checksum, and an epoch in which nothing was written yet stands nowhere else. Two slots are written in
-turn, each synced before the other is used, in sectors of their own, so that a torn write leaves the older one readable:
+indexes are durable too, so that recovery need not read what lies before; and what the file of the leader epochs is, for
+that is text without a checksum, and an epoch in which nothing was written yet stands nowhere else. Two slots are
+written in turn, each synced before the other is used, in sectors of their own, so that a torn write leaves the older
+one readable:
 
     position  size  field
            0     8  sequence, u64, one more with each write; the even one stands here
@@ -19,16 +20,18 @@ turn, each synced before the other is used, in sectors of their own, so that a t
           64     4  entries of the time index up to there, u32
           68     4  CRC-32C of their bytes, u32
           72     4  u32: 1 if the log had idempotent producers then, 0 if it had none
-          76     4  leader epoch, i32: the log has reached that one
-          80     4  CRC-32C of the 80 bytes before, u32
-        4096    84  the same for odd sequences
+          76     4  leader epoch, i32: the log has reached that one; -1 if none is known
+          80     4  CRC-32C of leader-epoch-checkpoint, u32; 0 if none is known
+          84     4  CRC-32C of the 84 bytes before, u32
+        4096    88  the same for odd sequences
 
 All big endian. The slot with the greater sequence counts. A mark that is too low is harmless, and so is a checkpoint:
 more is read again. A mark that cannot be read makes recovery read everything, and cut nothing.
 """
 
+import logging
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from threading import Lock
 from typing import Final
@@ -37,19 +40,24 @@ from crc32c import crc32c
 
 from .checkpoint import read_head
 from .disk import Disk
+from .errors import Unreadable
 from .index import NO_ENTRIES, IndexedEntries
+from .leader_epochs import KnownEpochs
 from .time_index import NOTHING, TimeEntry
 
 FILE_NAME: Final = "durable-mark"
 SLOT_DISTANCE: Final = 4096
 
-_SLOT = struct.Struct(">QqqqqqqIIIIIi")
+_SLOT = struct.Struct(">QqqqqqqIIIIIiI")
 _CRC = struct.Struct(">I")
 SLOT_SIZE: Final = _SLOT.size + _CRC.size
 FILE_SIZE: Final = SLOT_DISTANCE + SLOT_SIZE
 NO_CHECKPOINT: Final = -1
+NO_EPOCHS: Final = (-1, 0)
 
-assert SLOT_SIZE == 84
+logger = logging.getLogger(__name__)
+
+assert SLOT_SIZE == 88
 assert SLOT_SIZE <= 512, "a slot must not span sectors"
 
 
@@ -75,28 +83,44 @@ class Slot:
     sequence: int
     offset: int
     checkpoint: Checkpoint | None = None
-    leader_epoch: int = 0
+    epochs: KnownEpochs | None = None
 
 
 class DurableMark:
     """The mark of one log. `offset` is what the file says; None if no slot of it can be read."""
 
-    def __init__(self, disk: Disk, directory: str, slot: Slot | None = None) -> None:
+    def __init__(self, disk: Disk, directory: str, slots: Sequence[Slot] = ()) -> None:
+        """`slots` are those that can be read."""
+        newest = max(slots, key=lambda slot: slot.sequence, default=None)
         self._disk = disk
         self._path = f"{directory}/{FILE_NAME}"
-        self._sequence = 0 if slot is None else slot.sequence
-        self.offset = None if slot is None else slot.offset
-        self.checkpoint = None if slot is None else slot.checkpoint
-        self.leader_epoch = 0 if slot is None else slot.leader_epoch
+        self._sequence = 0 if newest is None else newest.sequence
+        self.offset = None if newest is None else newest.offset
+        self.checkpoint = None if newest is None else newest.checkpoint
+        self.epochs = None if newest is None else newest.epochs
+        """The leader epochs' file; None if it does not say."""
+        self.is_whole = {slot.sequence for slot in slots} == {self._sequence - 1, self._sequence}
+        """Both slots can be read. Else one was never written, or torn, or it has rotted, and may be the newer one."""
         self._turn = Lock()
 
     @classmethod
     def read(cls, disk: Disk, directory: str) -> "DurableMark":
-        """What the file says; nothing, if it is missing or both its slots are damaged."""
+        """What the file says; nothing, if it is missing or both its slots are damaged, or one cannot even be read."""
         path = f"{directory}/{FILE_NAME}"
-        data = read_head(disk, path, FILE_SIZE) if disk.exists(path) else b""
+        try:
+            data = read_head(disk, path, FILE_SIZE) if disk.exists(path) else b""
+        except Unreadable as error:
+            logger.warning("the durable mark counts for nothing because=%s", error)
+            data = b""
         slots = [slot for at in (0, SLOT_DISTANCE) if (slot := decode_slot(data[at : at + SLOT_SIZE])) is not None]
-        return cls(disk, directory, max(slots, key=lambda slot: slot.sequence, default=None))
+        return cls(disk, directory, slots)
+
+    def may_cut(self, *, was_closed: bool) -> bool:
+        """Whether what is bad above it is a torn tail. Not if it cannot be read.
+
+        Nor after a clean stop, which tears nothing, if one slot cannot be read: it may be the newer one.
+        """
+        return self.offset is not None and (self.is_whole or not was_closed)
 
     def make(self) -> None:
         """Have the file there, so that its name can be made durable before anybody relies on what it says."""
@@ -107,10 +131,10 @@ class DurableMark:
         offset: int,
         checkpoint: Checkpoint | None = None,
         *,
-        leader_epoch: int = 0,
+        epochs: KnownEpochs | None = None,
         unless: Callable[[], bool] = lambda: False,
     ) -> None:
-        """Move the mark, durably. What it says must be so, durably, already. No leader epoch: the one it had.
+        """Move the mark, durably. What it says must be so, durably, already. No `epochs`: those that it knew.
 
         Two threads may do so: one waits for the other, and a mark that is behind the last one is not written. `unless`
         is asked when the file is open: from then on it cannot be the file of another log that was given this one's
@@ -119,7 +143,7 @@ class DurableMark:
         with self._turn:
             if self.offset is not None and offset < self.offset:
                 return
-            slot = Slot(self._sequence + 1, offset, checkpoint, max(leader_epoch, self.leader_epoch))
+            slot = Slot(self._sequence + 1, offset, checkpoint, epochs or self.epochs)
             file = self._disk.open(self._path, create=True)
             try:
                 if unless():
@@ -130,8 +154,7 @@ class DurableMark:
                 file.sync()
             finally:
                 file.close()
-            self._sequence, self.offset, self.checkpoint = slot.sequence, offset, checkpoint
-            self.leader_epoch = slot.leader_epoch
+            self._sequence, self.offset, self.checkpoint, self.epochs = slot.sequence, offset, checkpoint, slot.epochs
 
 
 def encode_slot(slot: Slot) -> bytes:
@@ -147,7 +170,8 @@ def encode_slot(slot: Slot) -> bytes:
             *(checkpoint.time_entries.count, checkpoint.time_entries.crc),
             int(checkpoint.has_producers),
         )
-    data = _SLOT.pack(slot.sequence, slot.offset, *fields, slot.leader_epoch)
+    epochs = NO_EPOCHS if slot.epochs is None else (slot.epochs.latest, slot.epochs.crc)
+    data = _SLOT.pack(slot.sequence, slot.offset, *fields, *epochs)
     return data + _CRC.pack(crc32c(data))
 
 
@@ -155,11 +179,13 @@ def decode_slot(data: bytes) -> Slot | None:
     """What the bytes of a slot say; None if they are none."""
     if len(data) < SLOT_SIZE or _CRC.unpack_from(data, _SLOT.size)[0] != crc32c(data[: _SLOT.size]):
         return None
-    sequence, durable, base_offset, offset, position, timestamp, last_offset, *counts, epoch = _SLOT.unpack_from(data)
-    if sequence <= 0 or durable < 0 or epoch < 0:
+    sequence, durable, base_offset, offset, position, timestamp, last_offset, *rest = _SLOT.unpack_from(data)
+    *counts, has_producers, epoch, epochs_crc = rest
+    if sequence <= 0 or durable < 0 or epoch < -1:
         return None
+    epochs = None if (epoch, epochs_crc) == NO_EPOCHS else KnownEpochs(epoch, epochs_crc)
     if base_offset == NO_CHECKPOINT:
-        return Slot(sequence, durable, None, epoch)
+        return Slot(sequence, durable, None, epochs)
     if not (0 <= base_offset <= offset <= durable and position >= 0):
         return None
     checkpoint = Checkpoint(
@@ -169,6 +195,6 @@ def decode_slot(data: bytes) -> Slot | None:
         greatest=TimeEntry(timestamp, last_offset),
         offset_entries=IndexedEntries(*counts[0:2]),
         time_entries=IndexedEntries(*counts[2:4]),
-        has_producers=counts[4] != 0,
+        has_producers=has_producers != 0,
     )
-    return Slot(sequence, durable, checkpoint, epoch)
+    return Slot(sequence, durable, checkpoint, epochs)

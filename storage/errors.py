@@ -2,7 +2,7 @@
 
 StorageError
     at the disk:     DiskFailed (an I/O call failed), DiskFull (no space: nothing was written, try again later),
-                     OutOfDescriptors (nothing was opened, try again later), OutOfMemory
+                     OutOfDescriptors (nothing was opened, try again later), OutOfMemory, Unreadable (which bytes)
     while reading:   OffsetOutOfRange, CorruptLog (bytes on disk are not what was written)
     while writing:   LogOffline (a failed sync or damage below the durable mark; nothing is accepted until reopened),
                      ProducerFenced, OutOfOrderSequence (an idempotent producer's batch that may not follow)
@@ -52,6 +52,17 @@ class CorruptLog(StorageError):
         where = f"at {position}" if end is None else f"from {position} to {end}"
         super().__init__(f"{path} {where}: {reason}")
         self.path, self.position, self.end, self.reason = path, position, end, reason
+
+
+class Unreadable(DiskFailed):
+    """Bytes that the disk does not give just now, nor says that they are gone. `damage` is for when it never does."""
+
+    def __init__(self, damage: CorruptLog) -> None:
+        super().__init__(damage.path, damage.reason)
+        self.damage = damage
+
+    def __str__(self) -> str:
+        return str(self.damage)
 
 
 class LogOffline(StorageError):

@@ -56,9 +56,5 @@ class Flush:
             file.sync()
         if self._directory is not None:
             self._disk.sync_directory(self._directory)
-        self.leave_snapshot()
-
-    def leave_snapshot(self) -> None:
-        """Write the snapshot that goes with the checkpoint; for who has made all durable otherwise."""
         if self.snapshot is not None:
             self.snapshot.write()

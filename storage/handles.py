@@ -1,8 +1,8 @@
 """How many segments may be open at once.
 
-A mapping holds a descriptor as well as a file does, so a data directory with thousands of sealed segments cannot keep
-them all open. Segments that are pinned (open for appends, or not yet synced) never come here; every other one registers
-when it opens its files, and the one that was used least recently closes its own when there are too many.
+A segment has three files, so a data directory with thousands of sealed ones cannot keep them all open. Segments that
+are pinned (open for appends, or not yet synced) never come here; every other one registers when it opens its files, and
+the one that was used least recently closes its own when there are too many.
 """
 
 from collections import OrderedDict

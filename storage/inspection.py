@@ -16,7 +16,7 @@ from .checkpoint import TEMPORARY_SUFFIX, create_file
 from .digests import BLOCK_SIZE, Digest, Digester, read_digest
 from .digests import SUFFIX as DIGEST_SUFFIX
 from .disk import Disk, File
-from .errors import CorruptLog, DiskFailed, OutOfMemory
+from .errors import CorruptLog, DiskFailed, Unreadable
 from .leader_epochs import LeaderEpochs
 from .scan import scan
 from .segment import Boundary, Segment
@@ -25,14 +25,6 @@ SLICE_SIZE: Final = 2 * BLOCK_SIZE
 """What one step reads, unless a batch is larger: even of the smallest batches not many milliseconds' work."""
 
 logger = logging.getLogger(__name__)
-
-
-class Unreadable(DiskFailed):
-    """Bytes that the disk does not give just now. `damage` says which, for when it never does."""
-
-    def __init__(self, damage: CorruptLog) -> None:
-        super().__init__(damage.path, damage.reason)
-        self.damage = damage
 
 
 class Inspection:
@@ -144,7 +136,7 @@ class Inspection:
         digest = read_digest(self._disk, self._digest_path)
         if digest is None or digest.describes(self.base_offset, self.end.offset, self.end.position):
             return digest
-        logger.warning("the digest is of another segment, and is made anew path=%s", self._digest_path)
+        logger.warning("the digest is of another segment, and counts for nothing path=%s", self._digest_path)
         return None
 
     def _measured(self, damage: CorruptLog) -> CorruptLog:
@@ -189,12 +181,7 @@ class _Window:
         """See `Readable`."""
         size = min(size, self.size - position)
         self._drop(position)
-        try:
-            data = self._file.read(position, size)
-        except OutOfMemory:
-            raise  # that is no word on these bytes
-        except DiskFailed as error:
-            raise Unreadable(CorruptLog(self.path, position, error.reason, end=position + size)) from error
+        data = self._file.read(position, size)
         known = self._digester.position - position
         assert known >= 0, "the scan leaves nothing out"
         self._digester.add(memoryview(data)[known:])

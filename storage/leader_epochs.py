@@ -8,12 +8,17 @@
 Invariants: epochs and start offsets both strictly increase from entry to entry, but that the last one may start at the
 log's end. A consumer that saw records which an unclean stop took away learns of it by its epoch (KIP-101, KIP-320), so
 an epoch is durable before anything is written in it.
+
+The text has no checksum: that of its entries stands in the durable mark. If they differ, the file is not believed, for
+all that it says stands in the batches as well.
 """
 
 from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Final
+
+from crc32c import crc32c
 
 from .checkpoint import encode_checkpoint, read_checkpoint, replace_file
 from .disk import Disk
@@ -39,6 +44,15 @@ class EpochEnd:
     end_offset: int
 
 
+@dataclass(frozen=True, slots=True)
+class KnownEpochs:
+    """The epochs of a log, as its durable mark knows them."""
+
+    latest: int
+    crc: int
+    """CRC-32C of the file, as it is written here."""
+
+
 class LeaderEpochs:
     """The epochs of one log, on disk and in memory."""
 
@@ -49,8 +63,8 @@ class LeaderEpochs:
         self.entries: list[EpochStart] = list(entries)
 
     @classmethod
-    def read(cls, disk: Disk, directory: str) -> "LeaderEpochs":
-        """What the file says, at least one entry; `CorruptLog` if it is missing or cannot be."""
+    def read(cls, disk: Disk, directory: str, *, known: KnownEpochs | None = None) -> "LeaderEpochs":
+        """What the file says, at least one entry; `CorruptLog` if it is missing, damaged, or not the `known` one."""
         path = f"{directory}/{FILE_NAME}"
         if not disk.exists(path):
             raise CorruptLog(path, 0, "missing")
@@ -60,7 +74,15 @@ class LeaderEpochs:
                 raise CorruptLog(path, 0, f"{after} stands behind {before}")
         if not entries or entries[0].epoch < 0 or entries[0].start_offset < 0:
             raise CorruptLog(path, 0, "no entry, or a negative one")
-        return cls(disk, directory, entries)
+        epochs = cls(disk, directory, entries)
+        if known is not None and epochs.known != known:
+            raise CorruptLog(path, 0, f"not what the durable mark knows: {epochs.known} instead of {known}")
+        return epochs
+
+    @property
+    def known(self) -> KnownEpochs:
+        """What the durable mark is to know."""
+        return KnownEpochs(self.latest, crc32c(encode_epochs(self.entries)))
 
     @property
     def latest(self) -> int:
@@ -84,20 +106,14 @@ class LeaderEpochs:
         """Let `epoch` begin at `start_offset`, durably. Entries at or beyond that offset describe nothing any more."""
         assert epoch > self.latest, f"epoch {epoch} after {self.latest}"
         kept = [entry for entry in self.entries if entry.start_offset < start_offset]
-        self._write([*kept, EpochStart(epoch, start_offset)])
-
-    def note(self, epoch: int, start_offset: int) -> None:
-        """Add an epoch in memory that a batch tells of, while the file is in doubt."""
-        assert epoch > self.latest
-        self.entries.append(EpochStart(epoch, start_offset))
-
-    def write(self) -> None:
-        """Put what was noted into the file."""
-        self._write(self.entries)
-
-    def _write(self, entries: list[EpochStart]) -> None:
+        entries = [*kept, EpochStart(epoch, start_offset)]
         replace_file(self._disk, self._path, encode_epochs(entries))
         self.entries = entries
+
+    def note(self, epoch: int, start_offset: int) -> None:
+        """Add an epoch in memory that a batch tells of, while the file is in doubt: the next `assign` writes it."""
+        assert epoch > self.latest
+        self.entries.append(EpochStart(epoch, start_offset))
 
     def end_of(self, epoch: int, *, end_offset: int) -> EpochEnd | None:
         """The largest epoch at or before `epoch` and the offset behind its last record (L-15); None when unknown.

@@ -2,9 +2,11 @@
 
     *.tmp                           half a checkpoint: removed
     *.deleted, *.cleaned            segments on their way out, or not yet complete: removed
-    *.index, *.timeindex, *.txnindex, *.digest without the .log of that number: removed
+    *.index, *.timeindex, *.txnindex, *.digest without the .log of that number, before the first segment or behind the
+                                    last: removed
 
-Nothing that is removed here was ever part of the log, so nothing is synced: after a crash it is removed again.
+Nothing that is removed here was ever part of the log, so nothing is synced: after a crash it is removed again. Files
+without their .log *between* two segments tell that one is missing, and are left.
 """
 
 import logging
@@ -28,11 +30,11 @@ def segment_bases(disk: Disk, directory: str) -> list[int]:
 
 
 def remove_leftovers(disk: Disk, directory: str) -> None:
-    """Remove from a log's directory what is not part of the log."""
+    """Remove from a log's directory what is not part of the log, which is sound."""
     names = disk.list(directory)
-    numbers = {match[1] for name in names if (match := _SEGMENT.fullmatch(name))}
+    bases = segment_bases(disk, directory)
     for name in names:
         index = _INDEX.fullmatch(name)
-        if name.endswith(UNFINISHED_SUFFIXES) or (index is not None and index[1] not in numbers):
+        if name.endswith(UNFINISHED_SUFFIXES) or (index is not None and not bases[0] <= int(index[1]) <= bases[-1]):
             logger.info("removing what was left behind path=%s/%s", directory, name)
             disk.remove(f"{directory}/{name}")

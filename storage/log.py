@@ -3,7 +3,7 @@
 Invariants: segments are sorted by base offset and never overlap; start_offset <= recovery_point <= written_offset <=
 end_offset. Below `recovery_point` everything is on the platter; below `written_offset` it is in the page cache and
 survives the death of the process; up to `end_offset` it is staged in the callers' buffers. Not thread-safe: one owner,
-and `Flush.sync` alone may run elsewhere. Time arrives as `now_ms`.
+and `Flush.sync`, `write_mark` and `settle` alone may run elsewhere. Time arrives as `now_ms`.
 
 The way of a batch: `append` stamps and stages it, `write_out` hands all that is staged to the page cache in one call,
 `begin_flush` .. `Flush.sync` .. `end_flush` make it durable, and `write_mark` notes down how far that went.
@@ -44,6 +44,9 @@ CHECKPOINT_WORK: Final = 64 << 20
 """So much work for recovery, and the next flush makes a checkpoint. In bytes to be read."""
 BATCH_WORK: Final = 4096
 """What a batch costs besides its bytes: very small ones take longer to check than to read."""
+
+NEVER_MS: Final = 0
+"""When a segment was verified that is in doubt: longer ago than any interval."""
 
 PLACES_MAX: Final = 256
 """How many places in the log are remembered: about as many readers are served without a look into an index."""
@@ -103,7 +106,7 @@ class Log:
         self._changed = not opened.recovered.is_clean
         """Since it was last closed: else closing has nothing to do."""
         self._flush: Flush | None = None
-        self._closing = False
+        self._is_settled = self._closing = False
         self._lost: StorageError | None = None
         """Staged batches were lost outside `write_out`, which must still say so."""
         self._places: dict[int, Place] = {}
@@ -152,6 +155,7 @@ class Log:
             raise self._lost
         if self._offline_reason is not None:
             raise LogOffline(self.directory, self._offline_reason)
+        assert not self._is_settled, "appended to a log that is about to be closed"
         if header.producer_id >= 0:
             self.producers.check(header)
         size = LENGTH_END + header.batch_length
@@ -226,14 +230,13 @@ class Log:
             self._lost = failed  # the other batches of this round must not be taken for written
             raise
         old = self._active
-        old.prepare_sync()
-        old.finish_indexes()
         self._directory_changed = True
         room = Room(self._disk, self.directory, self.config, self._handles, self.leader_epochs)
         try:
+            old.finish()
             new = Segment.create(room, self.end_offset, now_ms=now_ms)
         except StorageError:
-            old.indexes.reopen()  # it goes on
+            old.reopen_indexes()  # it goes on
             if self._disk.exists(f"{self.directory}/{self.end_offset:020d}{SUFFIX}"):
                 # Its name says that what follows is in there, and not in the old one.
                 self._go_offline("a segment could not be made, nor be unmade")
@@ -334,7 +337,9 @@ class Log:
         self._checkpoint_wanted = False
         has_producers = len(self.producers) > 0
         active = self._active
-        if work == 0 or not (wanted or work >= CHECKPOINT_WORK) or not self._can_sync_indexes():
+        is_due = work > 0 and (wanted or work >= CHECKPOINT_WORK)
+        checkpoint = self._checkpoint_here(has_producers=has_producers) if is_due else None
+        if checkpoint is None:
             if not self._unsynced:
                 return None, None
             self._batches_beyond = 0  # but a few
@@ -347,22 +352,21 @@ class Log:
             snapshot = self._snapshots.begin(self.end_offset, self.producers)
             self._snapshot_at = self.size
         self._batches_beyond = 0
-        return active.checkpoint(has_producers=has_producers), snapshot
+        return checkpoint, snapshot
 
-    def _can_sync_indexes(self) -> bool:
-        """Else there is no checkpoint now: want of a descriptor must not be taken for a sync that has failed."""
+    def _checkpoint_here(self, *, has_producers: bool) -> Checkpoint | None:
+        """In the active segment; None if its indexes cannot be written, on a full disk, say: then there is none now."""
         try:
-            self._active.prepare_sync()
-        except DiskFailed:
-            return False
-        return True
+            return self._active.checkpoint(has_producers=has_producers)
+        except (CorruptLog, DiskFailed):
+            return None
 
     @property
     def mark_is_behind(self) -> bool:
         """Whether more is durable than `write_mark` has noted down."""
         mark = self._mark
         return (mark.offset, mark.checkpoint) != (self.recovery_point, self._checkpoint) or (
-            mark.leader_epoch < self.leader_epoch
+            mark.epochs != self.leader_epochs.known
         )
 
     def write_mark(self) -> None:
@@ -373,16 +377,24 @@ class Log:
         May be called from another thread, even while the log is deleted and one of its name is made again.
         """
         if self._offline_reason is None and self.mark_is_behind:
+            self._check_active_is_there()
             checkpoint = self._checkpoint  # first: if both move meanwhile, it must not be the one that is ahead
             try:
                 self._mark.write(
-                    self.recovery_point, checkpoint, leader_epoch=self.leader_epoch, unless=lambda: self.offline
+                    self.recovery_point, checkpoint, epochs=self.leader_epochs.known, unless=lambda: self.offline
                 )
             except DiskFull:
                 raise  # nothing was written, nothing was lost: the mark is behind, that is all
             except DiskFailed:
                 self._go_offline("the durable mark could not be written")
                 raise
+
+    def _check_active_is_there(self) -> None:
+        """Whoever removes its file takes away what is appended from then on, too, though no call fails."""
+        path = self._active.path
+        if not self._disk.exists(path) and not self.offline:
+            self._go_offline(f"{path} was removed")
+            raise DiskFailed(path, "removed while it was written to")
 
     # Reading.
 
@@ -416,7 +428,7 @@ class Log:
                 break
             try:
                 records, end = self._read_segment(segment, end, up_to, size_max=size_max, at_least_one=False)
-            except CorruptLog:
+            except (CorruptLog, DiskFailed):
                 break  # what is sound is served; the next read begins here, and fails
             parts.append(records)
             if not end.offset == segment.next_offset < up_to:
@@ -501,6 +513,12 @@ class Log:
         except (CorruptLog, DiskFailed):
             return None
 
+    def doubt(self, path: str) -> None:
+        """Whether that segment is sound nobody knows any more: the scrubber has the next word."""
+        for segment in self._segments:
+            if segment.path == path:
+                segment.verified_ms = NEVER_MS
+
     def quarantine(self, damage: CorruptLog) -> None:
         """What was durable is damaged: take no more appends, now and at the next start, until the log is sound again.
 
@@ -523,13 +541,38 @@ class Log:
     # Closing.
 
     def close(self) -> None:
-        """Write out, flush, trim the indexes, write the mark, and close the files. An offline log is only closed."""
-        assert self._flush is None, "a flush is going on"
+        """Write out, flush, finish the indexes, write the mark, and close the files. An offline log is only closed.
+
+        `DiskFull` if there is no space for that: then the log is as open as before, to be closed again or discarded.
+        """
         try:
-            if self._offline_reason is None:
-                self._settle()
-        finally:
+            self.settle()
+        except DiskFull:
+            raise
+        except BaseException:
             self._close_files()
+            raise
+        self._close_files()
+
+    def settle(self) -> None:
+        """Do all of `close` but the last step: the files stay open, and nothing may be appended.
+
+        May be called from another thread if `is_durable`, and nobody else touches the log meanwhile.
+        """
+        assert self._flush is None, "a flush is going on"
+        if self._offline_reason is not None or self._is_settled:
+            return
+        try:
+            self._settle()
+        except DiskFull:
+            self._active.reopen_indexes()
+            raise
+        self._is_settled = True
+
+    @property
+    def is_durable(self) -> bool:
+        """Everything that was appended is on the platter, and no flush is going on."""
+        return self.end_offset == self.recovery_point and not self._unsynced and self._flush is None
 
     def _settle(self) -> None:
         self.write_out()
@@ -539,11 +582,13 @@ class Log:
                 flush.sync()
                 self.end_flush(flush)
             checkpoint = self._active.checkpoint(has_producers=len(self.producers) > 0)
-            self._active.finish_indexes()
+            self._active.finish()
             if self._changed:
-                for file in self._active.indexes.maps():
+                for file in self._active.indexes.files():
                     file.sync()
             self._checkpoint = checkpoint
+        except DiskFull:
+            raise  # no sync says so: nothing is lost
         except DiskFailed:
             self._flush = None
             self._go_offline("a sync failed")

@@ -31,6 +31,7 @@ import logging
 import re
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
@@ -43,7 +44,8 @@ from .durable_mark import DurableMark
 from .errors import CorruptLog, DiskFailed, LogExists, LogMissing, StorageError, UnknownFormat
 from .handles import Handles
 from .leader_epochs import FILE_NAME as LEADER_EPOCHS
-from .leader_epochs import EpochStart, encode_epochs
+from .leader_epochs import EpochStart, LeaderEpochs, encode_epochs
+from .leftovers import segment_bases
 from .log import Log
 from .lost_log import lost
 from .offset_index import SUFFIX as OFFSET_INDEX_SUFFIX
@@ -163,18 +165,29 @@ class LogDirectory:
         if self._disk.exists(directory):
             raise LogExists(directory)
         draft = _shortened(directory, CREATE_SUFFIX)
+        try:
+            self._make_log(draft, directory, topic_id)
+            return self._open_log(directory, config, trusted=True, now_ms=now_ms)
+        except StorageError:
+            with suppress(StorageError):  # it would be in the way of the next attempt, and take up space
+                if self._disk.exists(directory):
+                    self._disk.rename(directory, draft)
+                self._disk.remove_directory(draft)
+            raise
+
+    def _make_log(self, draft: str, directory: str, topic_id: UUID) -> None:
         if self._disk.exists(draft):
-            self._disk.remove_directory(draft)  # an earlier attempt failed, for lack of space perhaps
+            self._disk.remove_directory(draft)  # an earlier attempt failed, and could not clear it away
         self._disk.make_directory(draft)
         create_file(self._disk, f"{draft}/{PARTITION_METADATA}", encode_partition_metadata(topic_id))
-        create_file(self._disk, f"{draft}/{LEADER_EPOCHS}", encode_epochs([EpochStart(0, 0)]))
-        DurableMark(self._disk, draft).write(0)
+        epochs = LeaderEpochs(self._disk, draft, [EpochStart(0, 0)])
+        create_file(self._disk, f"{draft}/{LEADER_EPOCHS}", encode_epochs(epochs.entries))
+        DurableMark(self._disk, draft).write(0, epochs=epochs.known)
         for suffix in (LOG_SUFFIX, OFFSET_INDEX_SUFFIX, TIME_INDEX_SUFFIX):
             self._disk.open(f"{draft}/{0:020d}{suffix}", create=True).close()
         self._disk.sync_directory(draft)
         self._disk.rename(draft, directory)
         self._disk.sync_directory("")
-        return self._open_log(directory, config, trusted=True, now_ms=now_ms)
 
     def open_log(self, topic: str, partition: int, config: LogConfig, *, now_ms: int) -> Log:
         """Open a log that is there; `LogMissing`. `recovered` of the log tells what that took.
@@ -195,6 +208,18 @@ class LogDirectory:
     def has_log(self, topic: str, partition: int) -> bool:
         """Whether a log of that name lies there, whatever its topic's id."""
         return self._disk.exists(f"{topic}-{partition}")
+
+    def is_unused(self, name: LogName) -> bool:
+        """Whether a log that is not open is as it was made: nothing was ever written to it, as far as can be told."""
+        directory = f"{name.topic}-{name.partition}"
+        try:
+            return (
+                segment_bases(self._disk, directory) == [0]
+                and self._disk.size(f"{directory}/{0:020d}{LOG_SUFFIX}") == 0
+                and DurableMark.read(self._disk, directory).offset == 0
+            )
+        except StorageError:
+            return False
 
     def topic_id_of(self, topic: str, partition: int) -> UUID | None:
         """Whose log lies there, as it says itself; None if it does not say. `DiskFailed` if it cannot be asked."""
@@ -280,9 +305,13 @@ def check_format(disk: Disk) -> dict[str, str] | None:
     unknown = [name for name in properties.get(FEATURES, "").split(",") if name]
     if unknown:
         raise UnknownFormat(f"{META} names features that this version does not know: {', '.join(unknown)}")
-    if found != (str(META_VERSION), str(FORMAT_VERSION)) or not properties.get("cluster.id"):
+    if None in found or not properties.get("cluster.id"):
         raise UnknownFormat(
-            f"{META} states version {found[0]}, format version {found[1]}, cluster {properties.get('cluster.id')!r}; "
+            f"{META} is damaged, or none of ours: it lacks a version, a format version or the cluster.id"
+        )
+    if found != (str(META_VERSION), str(FORMAT_VERSION)):
+        raise UnknownFormat(
+            f"{META} states version {found[0]} and format version {found[1]}; "
             f"versions {META_VERSION} and {FORMAT_VERSION} can be read"
         )
     if properties.get("directory.id") != _directory_id(properties["cluster.id"], properties.get("node.id", "")):

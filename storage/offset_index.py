@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 
 from .disk import Disk
 from .errors import CorruptLog
-from .index import IndexedEntries, MappedEntries
+from .index import Entries, IndexedEntries, closed_if_that_fails
 
 SUFFIX: Final = ".index"
 RELATIVE_OFFSET_MAX: Final = (1 << 31) - 1
@@ -36,33 +36,32 @@ class OffsetIndex:
 
     __slots__ = ("_base_offset", "entries")
 
-    def __init__(self, entries: MappedEntries, base_offset: int) -> None:
+    def __init__(self, entries: Entries, base_offset: int) -> None:
         self.entries = entries
         self._base_offset = base_offset
 
     @classmethod
     def create(cls, disk: Disk, path: str, base_offset: int, *, size_max: int) -> "OffsetIndex":
-        """An empty one. What the file held counts no more, but its space is kept for what will be added."""
-        return cls(MappedEntries.create(disk, path, entry_size=ENTRY_SIZE, size_max=size_max), base_offset)
+        """An empty one. What the file held counts no more."""
+        return cls(Entries.create(disk, path, entry_size=ENTRY_SIZE, size_max=size_max), base_offset)
 
     @classmethod
     def load(cls, disk: Disk, path: str, base_offset: int, *, size_max: int) -> "OffsetIndex":
         """The one that was trimmed and synced; `CorruptLog` if it cannot be that."""
-        mapped = disk.map(path)
-        count, rest = divmod(mapped.size, ENTRY_SIZE)
-        index = cls(MappedEntries(mapped, entry_size=ENTRY_SIZE, count=count, size_max=size_max), base_offset)
-        if rest or (count > 1 and not index._ascends()):
-            mapped.close()
-            raise CorruptLog(path, 0, "not an offset index that was closed")
+        entries = Entries.load(disk, path, entry_size=ENTRY_SIZE, size_max=size_max)
+        with closed_if_that_fails(entries):
+            index = cls(entries, base_offset)
+            if entries.count > 1 and not index._ascends():
+                raise CorruptLog(path, 0, "not an offset index that was closed")
         return index
 
     @classmethod
     def resume(cls, disk: Disk, path: str, base_offset: int, *, known: IndexedEntries, size_max: int) -> "OffsetIndex":
         """The one that a checkpoint knows, for more appends; `CorruptLog` if it is not there."""
-        return cls(MappedEntries.resume(disk, path, known, entry_size=ENTRY_SIZE, size_max=size_max), base_offset)
+        return cls(Entries.resume(disk, path, known, entry_size=ENTRY_SIZE, size_max=size_max), base_offset)
 
     def append(self, entries: Iterable[OffsetEntry]) -> None:
-        """Add entries for which room was reserved."""
+        """Add entries."""
         base_offset, pack = self._base_offset, _ENTRY.pack
         self.entries.append(b"".join([pack(last - base_offset, position) for last, position in entries]))
 
@@ -87,6 +86,11 @@ class OffsetIndex:
     def at_position(self, position: int) -> OffsetEntry | None:
         """The last entry whose batch begins at or before `position`."""
         return self._get(self.entries.last_at_most(position, _INT32, 4))
+
+    def behind_position(self, position: int) -> OffsetEntry | None:
+        """The first entry whose batch begins behind `position`."""
+        number = self.entries.last_at_most(position, _INT32, 4) + 1
+        return self._get(number) if number < self.entries.count else None
 
     @property
     def last(self) -> OffsetEntry | None:

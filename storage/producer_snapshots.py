@@ -136,6 +136,7 @@ def _replay(
 ) -> None:
     """Follow the batches from `start_offset` on, at least to `end_offset`."""
     for segment in segments:
+        # Safe without: what is before has no batch from there on, and what is behind none of a producer.
         if segment.next_offset <= start_offset or segment.base_offset >= end_offset:
             continue
         for _, header in segment.headers(segment.locate(start_offset).position, checked=True):

@@ -20,7 +20,7 @@ from typing import Final
 
 from .checkpoint import read_file, replace_file
 from .disk import Disk
-from .errors import CorruptLog
+from .errors import CorruptLog, Unreadable
 
 FILE_NAME: Final = "quarantined"
 
@@ -43,7 +43,10 @@ def note_damage(disk: Disk, directory: str, damage: CorruptLog, *, durable: int)
 def noted_durable(disk: Disk, directory: str) -> int | None:
     """The offset below which everything was durable when the note was left; None if there is none that says so."""
     path = f"{directory}/{FILE_NAME}"
-    match = _DURABLE.search(read_file(disk, path)) if disk.exists(path) else None
+    try:
+        match = _DURABLE.search(read_file(disk, path)) if disk.exists(path) else None
+    except (CorruptLog, Unreadable):
+        return None
     return None if match is None else int(match[1])
 
 

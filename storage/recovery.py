@@ -1,23 +1,25 @@
-"""Opens the log that lies in a directory, after a clean stop or after any other.
+"""Opens the log that lies in a directory, after a clean stop or after any other (L-9).
 
-After a clean stop the last segment's tail is walked and must end exactly at the durable mark; nothing else is read.
-In every other case, and whenever that does not fit (L-9):
-
-1. Leftovers of what was interrupted are removed (leftovers.py).
-2. Every batch behind the last checkpoint is read and checked (scan.py), and gets its place in the indexes. The
+1. Every batch behind the last checkpoint is read and checked (scan.py), and gets its place in the indexes. The
    checkpoint stands in the file of the durable mark; what lies before it is durable, entries in the indexes included,
    and is trusted as far as any segment is that this process has not written: readers check it on their way. What the
    index files hold behind the checkpoint's entries may be zeros, a part of what was added, or what stood there long
    before: it counts for nothing. Without a checkpoint, or if the indexes are not what it says, all of the segment that
    holds the mark is read, and its indexes are built anew. Segments wholly below the mark were synced together with
-   their indexes.
-3. At the first bad batch it depends. *Above* the mark, a power cut may have torn or reordered what nobody had been told
+   their indexes. A clean stop leaves a checkpoint at the log's end: then there is nothing to read.
+2. At the first bad batch it depends. *Above* the mark, a power cut may have torn or reordered what nobody had been told
    was safe: that batch and all that follows is cut. Since consumers may have seen some of it (acks=1 under
    `write.caching`), a new leader epoch begins there, on the disk before the first byte goes. *Below* the mark, or if
    the mark cannot be read, it is corruption: the log is quarantined, nothing is cut, and what is sound can be read.
-4. What survived above the mark is written again in its place, and synced. Written again, because after a failed sync
+   So it is after a clean stop, which tears nothing, if one of the mark's slots cannot be read: it may be the newer one.
+3. What survived above the mark is written again in its place, and synced. Written again, because after a failed sync
    the page cache may show bytes that the platter does not have, and a second sync would not write them. (The mark may
    follow later, as after any flush.)
+4. Leftovers of what was interrupted are removed (leftovers.py), now that the log is known to be sound: before, they may
+   be all that tells what was there.
+
+The file of the leader epochs must be the one that the mark knows. If it is not, all of the log is read, the epochs are
+those that its batches tell of, and a new one begins at the end: there may have been one in which nothing was written.
 
 Every step may be the last before the power goes: doing all of them again leads to the same log.
 """
@@ -29,7 +31,7 @@ from typing import Final
 from .config import LogConfig
 from .disk import Disk
 from .durable_mark import Checkpoint, DurableMark
-from .errors import CorruptLog
+from .errors import CorruptLog, Unreadable
 from .handles import Handles
 from .leader_epochs import LeaderEpochs
 from .leftovers import remove_leftovers, segment_bases
@@ -98,10 +100,9 @@ def open_log(
     disk: Disk, directory: str, *, config: LogConfig, handles: Handles, trusted: bool, now_ms: int
 ) -> OpenedLog:
     """Open the log; `trusted` after a clean stop. `CorruptLog` only when nothing is left of it to open."""
-    recovery = _Recovery(disk, directory, config, handles)
+    recovery = _Recovery(disk, directory, config, handles, trusted=trusted)
     try:
-        opened = recovery.open_clean(now_ms) if trusted else None
-        return opened if opened is not None else recovery.recover(now_ms)
+        return recovery.recover(now_ms)
     except BaseException:
         for segment in recovery.segments:
             segment.close()
@@ -111,20 +112,24 @@ def open_log(
 class _Recovery:
     """One log being opened."""
 
-    def __init__(self, disk: Disk, directory: str, config: LogConfig, handles: Handles) -> None:
+    def __init__(self, disk: Disk, directory: str, config: LogConfig, handles: Handles, *, trusted: bool) -> None:
         self.disk, self.directory, self.config, self.handles = disk, directory, config, handles
         self.mark = DurableMark.read(disk, directory)
         self.was_quarantined = is_noted(disk, directory)
         if not segment_bases(disk, directory):
             # Before anything is cleared away: whatever is still there may tell what happened.
             raise CorruptLog(directory, 0, f"no segment is left; the durable mark is {self.mark.offset}")
-        remove_leftovers(disk, directory)
         self.epochs, self.epochs_in_doubt = LeaderEpochs(disk, directory), False
         try:
             self.epochs = self._read_epochs()
-        except CorruptLog as doubt:
+        except (CorruptLog, Unreadable) as doubt:
             logger.warning("the leader epochs are read from the batches directory=%s because=%s", directory, doubt)
             self.epochs_in_doubt = True
+        noted = noted_durable(disk, directory) if self.was_quarantined else None
+        self.durable = max(self.mark.offset or 0, noted or 0)
+        """Everything below was durable. When damage was found, the mark may not have come so far yet."""
+        self.cuts_nothing = not self.mark.may_cut(was_closed=trusted) or (self.was_quarantined and noted is None)
+        """More than that may have been durable, and nobody knows how much."""
         reads_all = self.mark.offset is None or self.epochs_in_doubt or self.was_quarantined
         self.mark_trusted = None if reads_all else self.mark.offset
         self.checkpoint = None if reads_all else self.mark.checkpoint
@@ -133,47 +138,28 @@ class _Recovery:
         """No batch from here on has a producer, as far as that was seen."""
         self.gone = self._missing_beginning()
 
-    def open_clean(self, now_ms: int) -> OpenedLog | None:
-        """The log as it was closed; None if it is not quite as it was."""
-        if self.epochs_in_doubt or self.was_quarantined or self.gone is not None:
-            return None
-        last = self.segments[-1]
-        try:
-            end = last.load_tail()
-            if end.offset != self.mark.offset or self.epochs.entries[-1].start_offset > end.offset:
-                return None
-            last.resume(now_ms=now_ms)
-        except CorruptLog as doubt:
-            logger.warning("reading again in spite of a clean stop directory=%s because=%s", self.directory, doubt)
-            return None
-        return self._opened(end.offset, Recovered(), now_ms)
-
     def recover(self, now_ms: int) -> OpenedLog:
         """Read what may be torn, cut or quarantine it, and make the rest durable."""
-        mark = self._durable_below()
         first = self._first_in_doubt()
         scanned: list[_Scanned] = []
         bad = self._scan_from(first, scanned)
         end_offset = scanned[-1].end.offset if scanned else self.segments[first].base_offset
-        if bad is None and mark is not None and end_offset < mark:
-            bad = CorruptLog(self.directory, 0, f"the log ends at {end_offset}, below the durable mark {mark}")
+        if bad is None and end_offset < self.durable:
+            bad = self._missing_end(scanned, end_offset)
         if self.gone is not None:
             self._stand_in()
-            return self._quarantine(self.gone, max(end_offset, mark or 0), now_ms)
-        if bad is not None and (mark is None or end_offset < mark):
-            return self._quarantine(bad, end_offset if mark is None else mark, now_ms)
+            return self._quarantine(self.gone, max(end_offset, self.durable), now_ms)
+        if bad is not None and (self.cuts_nothing or end_offset < self.durable):
+            return self._quarantine(bad, max(end_offset, self.durable), now_ms)
         truncated_bytes = 0
         if bad is not None:
             truncated_bytes = self._cut(bad, scanned)
-        elif self.epochs_in_doubt:
-            self._write_epochs(scanned)
-        elif self.epochs.entries[-1].start_offset > end_offset:
-            # An epoch was begun behind records that are gone: their offsets belong to no epoch that anybody saw.
-            self.epochs.assign(self.epochs.latest + 1, end_offset)
+        elif self.epochs_in_doubt or self.epochs.entries[-1].start_offset > end_offset:
+            # In the latter case it was begun behind records that are gone: nobody saw their offsets in it.
+            self._begin_epoch(end_offset)
+        rebuilt = sum(one.read_from < one.end.position for one in scanned)
         self._settle(scanned, end_offset, now_ms)
-        return self._opened(
-            end_offset, Recovered(truncated_bytes=truncated_bytes, rebuilt_indexes=len(scanned)), now_ms
-        )
+        return self._opened(end_offset, Recovered(truncated_bytes=truncated_bytes, rebuilt_indexes=rebuilt), now_ms)
 
     def _opened(self, end_offset: int, recovered: Recovered, now_ms: int) -> OpenedLog:
         snapshots, producers = ProducerSnapshots.read(self.disk, self.directory), ProducerState()
@@ -187,10 +173,12 @@ class _Recovery:
                     none_from=end_offset if self.none_from is None else self.none_from,
                     now_ms=now_ms,
                 )
-            except CorruptLog as damage:  # in what was not read just now, so it is durable
+            except (CorruptLog, Unreadable) as error:  # in what was not read just now, so it is durable
+                damage = error.damage if isinstance(error, Unreadable) else error
                 logger.error("quarantined directory=%s because=%s", self.directory, damage)
                 recovered = replace(recovered, quarantined=damage)
             else:
+                remove_leftovers(self.disk, self.directory)
                 self._forget_quarantine()
         return OpenedLog(
             segments=self.segments,
@@ -203,40 +191,39 @@ class _Recovery:
             checkpoint=self.checkpoint,
         )
 
-    def _durable_below(self) -> int | None:
-        """Below this nothing is cut; None: nowhere. When damage was found, the mark may not have come so far yet."""
-        if not self.was_quarantined or self.mark.offset is None:
-            return self.mark.offset
-        noted = noted_durable(self.disk, self.directory)
-        return None if noted is None else max(self.mark.offset, noted)
-
     def _forget_quarantine(self) -> None:
         if self.was_quarantined:
             logger.warning("sound again, no longer quarantined directory=%s", self.directory)
             forget_damage(self.disk, self.directory)
 
     def _read_epochs(self) -> LeaderEpochs:
-        epochs = LeaderEpochs.read(self.disk, self.directory)
+        epochs = LeaderEpochs.read(self.disk, self.directory, known=self.mark.epochs)
         first, begins = epochs.entries[0], segment_bases(self.disk, self.directory)[0]
         if first.start_offset > begins:
             raise CorruptLog(self.directory, 0, f"{first} is the first leader epoch, and the log begins at {begins}")
-        if epochs.latest < self.mark.leader_epoch:
-            raise CorruptLog(self.directory, 0, f"{epochs.latest} is the last, after {self.mark.leader_epoch}")
         return epochs
 
     def _missing_beginning(self) -> CorruptLog | None:
         """The damage that it is when segments are gone from the log's beginning, of which the leader epochs know."""
-        if self.epochs_in_doubt:
-            return None
-        start, begins = self.epochs.entries[0].start_offset, self.segments[0].base_offset
+        start, begins = self._start_offset(), self.segments[0].base_offset
         if start == begins:
             return None
         return CorruptLog(f"{self.directory}/{start:020d}{SUFFIX}", 0, f"missing; what is left begins at {begins}")
 
+    def _start_offset(self) -> int:
+        """Where the log begins: with its first leader epoch, or, if nobody can tell, where every log is begun."""
+        return 0 if self.epochs_in_doubt else self.epochs.entries[0].start_offset
+
+    def _missing_end(self, scanned: list[_Scanned], end_offset: int) -> CorruptLog:
+        """The damage that it is when the log ends below its mark: where that is, and what should be there."""
+        path, position = (scanned[-1].segment.path, scanned[-1].end.position) if scanned else (self.directory, 0)
+        reason = f"the log ends at {end_offset}, below the durable mark {self.durable}: what should follow is missing"
+        return CorruptLog(path, position, reason)
+
     def _stand_in(self) -> None:
         """Let an empty segment stand for those that are gone, so that nobody takes the log to begin behind them."""
-        start, begins = self.epochs.entries[0].start_offset, self.segments[0].base_offset
-        self.segments.insert(0, Segment(self._room(), start, end=Boundary(0, begins)))
+        begins = self.segments[0].base_offset
+        self.segments.insert(0, Segment(self._room(), self._start_offset(), end=Boundary(0, begins)))
 
     def _room(self) -> Room:
         return Room(self.disk, self.directory, self.config, self.handles, self.epochs)
@@ -275,7 +262,7 @@ class _Recovery:
             try:
                 tally = segment.resume_indexes(checkpoint)
                 return _unread(segment, tally, Boundary(checkpoint.position, checkpoint.offset))
-            except CorruptLog as doubt:
+            except (CorruptLog, Unreadable) as doubt:
                 logger.warning("reading from before the checkpoint segment=%s because=%s", segment.path, doubt)
                 self.checkpoint = None
         return _unread(segment, Tally(self.config.index_interval_bytes), Boundary(0, segment.base_offset))
@@ -291,7 +278,10 @@ class _Recovery:
                 self.segments.remove(segment)
                 continue
             if segment.base_offset != expected:
-                return CorruptLog(segment.path, 0, f"the segment begins where {expected} should be")
+                if segment.base_offset > expected:
+                    path = f"{self.directory}/{expected:020d}{SUFFIX}"
+                    return CorruptLog(path, 0, f"missing; the next segment begins at {segment.base_offset}")
+                return CorruptLog(segment.path, 0, f"the segment begins where {expected} should be", end=segment.size)
             one = self._begin(segment)
             scanned.append(one)
             begin, expected = one.end
@@ -313,6 +303,9 @@ class _Recovery:
                             self.epochs.note(epoch, header.base_offset)
             except CorruptLog as corrupt:
                 return corrupt
+            except Unreadable as error:
+                self.cuts_nothing = True  # another time it may be there
+                return error.damage
             expected = one.end.offset
         return None
 
@@ -330,7 +323,7 @@ class _Recovery:
         later = self.segments[self.segments.index(last.segment) + 1 :]
         cut = last.segment.size - last.end.position + sum(segment.size for segment in later)
         # Durable before anything goes: if the power goes in between, the epoch is bumped once more, which is harmless.
-        self.epochs.assign(max(self.epochs.latest, self.mark.leader_epoch) + 1, last.end.offset)
+        self._begin_epoch(last.end.offset)
         logger.warning(
             "cut directory=%s bytes=%d end_offset=%d leader_epoch=%d durable_mark=%s because=%s",
             *(self.directory, cut, last.end.offset, self.epochs.latest, self.mark.offset, bad),
@@ -344,14 +337,15 @@ class _Recovery:
         self.disk.sync_directory(self.directory)
         return cut
 
-    def _write_epochs(self, scanned: list[_Scanned]) -> None:
-        """Put the epochs that the batches tell of into the file that was missing or in doubt."""
-        if self.epochs.entries:
-            self.epochs.write()
-        else:
-            self.epochs.assign(0, scanned[0].segment.base_offset)
-        if self.epochs.latest < self.mark.leader_epoch:  # it was begun, and nothing was written in it
-            self.epochs.assign(self.mark.leader_epoch, scanned[-1].end.offset)
+    def _begin_epoch(self, start_offset: int) -> None:
+        """Let a leader epoch that nobody has seen begin there.
+
+        The mark knows of it at once: a crash in between makes the next start read all of the log.
+        """
+        known = self.mark.epochs
+        self.epochs.assign(max(self.epochs.latest, -1 if known is None else known.latest) + 1, start_offset)
+        if self.mark.offset is not None:
+            self.mark.write(self.mark.offset, self.mark.checkpoint, epochs=self.epochs.known)
 
     def _settle(self, scanned: list[_Scanned], end_offset: int, now_ms: int) -> None:
         """Make durable what was found, and the last segment ready for appends."""
@@ -366,9 +360,8 @@ class _Recovery:
         # The first one's name was durable before the mark came so far; the mark's own may have been lost with it.
         if len(scanned) > 1 or self.mark.offset is None:
             self.disk.sync_directory(self.directory)
-        # At once: without it a torn tail would be taken for damage, and the epochs' file is text without a checksum.
-        if self.mark.offset is None or self.mark.leader_epoch < self.epochs.latest:
-            self.mark.write(end_offset, self.checkpoint, leader_epoch=self.epochs.latest)
+        if self.mark.offset is None:  # at once: without it a torn tail would be taken for damage
+            self.mark.write(end_offset, self.checkpoint, epochs=self.epochs.known)
 
 
 def _unread(segment: Segment, tally: Tally, begin: Boundary) -> _Scanned:

@@ -2,7 +2,8 @@
 
 What follows from the batches is made again from them, once all of them were read and found sound: indexes, digests, the
 file of the leader epochs, the durable mark, a topic's id that somebody else knows. Snapshots that cannot be read are
-removed, they only save reading. A tail above the durable mark is cut, as the next start would, and by the same code.
+removed, they only save reading. A tail above the durable mark is cut, as the next start would, and by the same code;
+that also writes epochs and mark.
 
 What is damaged below the mark is not touched, whatever else is mended: there is nothing to make it from.
 """
@@ -22,7 +23,6 @@ from .durable_mark import DurableMark
 from .errors import CorruptLog, UnknownFormat
 from .handles import Handles
 from .leader_epochs import FILE_NAME as LEADER_EPOCHS
-from .leader_epochs import EpochStart, encode_epochs
 from .log import Log
 from .log_directory import (
     CLEAN_SHUTDOWN,
@@ -48,10 +48,10 @@ class Act(Enum):
     """What can be done for a log, in the order in which it is done."""
 
     NAME = "write the topic's id"
-    EPOCHS = "write the leader epochs that the batches tell of"
     INDEXES = "build the indexes anew"
     DIGEST = "make the digest anew"
     FORGET = "remove the snapshot"
+    EPOCHS = "write the leader epochs that the batches tell of"
     RECOVER = "cut the tail, and write the durable mark"
 
 
@@ -66,8 +66,6 @@ class Repair:
     reason: str
     topic_id: UUID | None = None
     """For NAME."""
-    epochs: tuple[EpochStart, ...] = ()
-    """For EPOCHS."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,9 +99,7 @@ def _is_guess(repair: Repair, found: Survey) -> bool:
     """Whether it would be made from what is itself in doubt."""
     damaged = {finding.path for finding in found.graded(Grade.DAMAGE)}
     tails = {finding.path for finding in found.graded(Grade.TAIL)}
-    if repair.act is Act.EPOCHS:
-        return bool(damaged)
-    if repair.act is Act.RECOVER:
+    if repair.act in (Act.EPOCHS, Act.RECOVER):
         # An older mark may stand below what was acknowledged: what looks like a tail need not be one.
         return bool(damaged) or (found.mark_is_torn and bool(tails))
     return repair.act in (Act.INDEXES, Act.DIGEST) and _segment_of(repair.path) in damaged | tails
@@ -112,7 +108,6 @@ def _is_guess(repair: Repair, found: Survey) -> bool:
 def _repair_of(finding: Finding, found: Survey, topic_id: TopicIds) -> Repair | None:
     directory, name = found.directory, finding.path.rpartition("/")[2]
     path, act = finding.path, None
-    epochs: tuple[EpochStart, ...] = ()
     identity: UUID | None = None
     if finding.grade is Grade.TAIL or name == DURABLE_MARK:
         act = Act.RECOVER
@@ -120,7 +115,7 @@ def _repair_of(finding: Finding, found: Survey, topic_id: TopicIds) -> Repair | 
         identity = topic_id(directory)
         act = None if identity is None else Act.NAME
     elif name == LEADER_EPOCHS:
-        act, epochs = Act.EPOCHS, _epochs_of(found)
+        act = Act.EPOCHS
     elif name.endswith(INDEX_SUFFIXES):
         act, path = Act.INDEXES, _segment_of(path)
     elif name.endswith(DIGEST_SUFFIX):
@@ -129,18 +124,7 @@ def _repair_of(finding: Finding, found: Survey, topic_id: TopicIds) -> Repair | 
         act = Act.FORGET
     if act is None:
         return None
-    return Repair(act=act, directory=directory, path=path, reason=finding.reason, topic_id=identity, epochs=epochs)
-
-
-def _epochs_of(found: Survey) -> tuple[EpochStart, ...]:
-    """Those of the batches, and a new one at the end.
-
-    The file may have told of one that was begun after a cut and has no batch yet; whoever read what was cut shall
-    notice it by its epoch (L-15), so there is one again.
-    """
-    if not found.epochs:
-        return (EpochStart(found.epoch_min, found.start_offset),)
-    return (*found.epochs, EpochStart(max(found.epochs[-1].epoch + 1, found.epoch_min), found.end_offset))
+    return Repair(act=act, directory=directory, path=path, reason=finding.reason, topic_id=identity)
 
 
 def lock_directory(disk: Disk) -> Lock:
@@ -169,11 +153,6 @@ def _name(disk: Disk, repair: Repair, now_ms: int) -> None:
     del now_ms
     assert repair.topic_id is not None
     replace_file(disk, repair.path, encode_partition_metadata(repair.topic_id))
-
-
-def _write_epochs(disk: Disk, repair: Repair, now_ms: int) -> None:
-    del now_ms
-    replace_file(disk, repair.path, encode_epochs(repair.epochs))
 
 
 def _build_indexes(disk: Disk, repair: Repair, now_ms: int) -> None:
@@ -235,7 +214,7 @@ def _base_offset(path: str) -> int:
 
 _ACTS: Final = {
     Act.NAME: _name,
-    Act.EPOCHS: _write_epochs,
+    Act.EPOCHS: _recover,
     Act.INDEXES: _build_indexes,
     Act.DIGEST: _make_digest,
     Act.FORGET: _forget,

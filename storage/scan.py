@@ -1,5 +1,7 @@
 """Reads every batch of a segment file and believes nothing: checksum, length, order of offsets and epochs.
 
+What the disk does not give is `Unreadable`, when all that lies before it was handed out.
+
 The base offset, the length, the leader epoch and the magic byte are outside the checksum; they are held against the
 batch before. Used by recovery, and by whoever wants to verify a log that is not open.
 """
@@ -8,7 +10,7 @@ from collections.abc import Iterator
 from typing import Final, Protocol
 
 from ..protocol.batch import HEADER_SIZE, BatchHeader, CorruptBatch, crc_of, read_header
-from .errors import CorruptLog
+from .errors import CorruptLog, Unreadable
 from .leader_epochs import EpochEnd, LeaderEpochs
 
 WINDOW_SIZE: Final = 1 << 20
@@ -49,12 +51,13 @@ def scan(
         end = None
         try:
             if at + HEADER_SIZE > len(window):
-                window, window_start, at = memoryview(file.read(position, window_size)), position, 0
+                window, window_start, at = memoryview(_read(file, position, HEADER_SIZE, window_size)), position, 0
             header = read_header(window, at)
             if at + header.size > len(window):
                 if position + header.size > size:
                     raise CorruptBatch(f"a batch of {header.size} bytes, of which {size - position} are there")
-                window, window_start, at = memoryview(file.read(position, max(header.size, window_size))), position, 0
+                window = memoryview(_read(file, position, header.size, window_size))
+                window_start, at = position, 0
             end = position + header.size
             if crc_of(window, at, header.size) != header.crc:
                 raise CorruptBatch("the checksum does not hold")
@@ -70,3 +73,11 @@ def scan(
         yield position, header
         position += header.size
         expected, epoch_min = header.next_offset, header.leader_epoch
+
+
+def _read(file: Readable, position: int, needed: int, wanted: int) -> bytes:
+    """As many bytes as are wanted; or only as many as the disk gives, if that is what is needed."""
+    try:
+        return file.read(position, max(needed, wanted))
+    except Unreadable as error:
+        return file.read(position, max(needed, error.damage.position - position))

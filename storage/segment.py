@@ -14,7 +14,7 @@ the first time, so that rotten bytes are an error here and not at a client.
 """
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Final, NamedTuple
 
 from ..protocol.batch import HEADER_SIZE, BatchHeader, Buffer, CorruptBatch, crc_of, read_header
@@ -22,12 +22,12 @@ from .config import LogConfig
 from .digests import SUFFIX as DIGEST_SUFFIX
 from .disk import Disk, File, Syncable
 from .durable_mark import Checkpoint
-from .errors import CorruptLog, DiskFailed
+from .errors import CorruptLog, DiskFailed, DiskFull, OutOfMemory, Unreadable
 from .handles import Handles
 from .leader_epochs import LeaderEpochs
 from .offset_index import RELATIVE_OFFSET_MAX, OffsetEntry
 from .segment_indexes import SUFFIXES, SegmentIndexes, Tally, replace_indexes
-from .time_index import NO_TIMESTAMP, NOTHING, TimeEntry
+from .time_index import NO_TIMESTAMP, NOTHING, TimeEntry, TimeIndex
 
 SUFFIX: Final = ".log"
 WINDOW_SIZE: Final = 16 * 1024
@@ -116,9 +116,9 @@ class Segment:
 
     @property
     def file(self) -> File:
-        """The open `.log` file."""
+        """The open `.log` file; `CorruptLog` if it is gone."""
         if self._file is None:
-            self._file = self._disk.open(self.path)
+            self._file = self._open()
         if not self.pinned:
             self._handles.touch(self)
         return self._file
@@ -181,8 +181,8 @@ class Segment:
         assert indexes is not None
         assert file.size == self.size
         try:
-            # First, for then nothing can fail any more once the batches are in the file, nor when it is closed.
-            indexes.reserve(len(tally.points))
+            if tally.points:
+                indexes.write_out_if_due()  # first, for nothing can fail any more once the batches are in the file
             file.append(self._staged)
         except BaseException:
             self.forget_staged()
@@ -201,10 +201,23 @@ class Segment:
         if self.size == 0:
             self.first_timestamp = NO_TIMESTAMP
 
-    def finish_indexes(self) -> None:
-        """Give the indexes their last entry and their true size. They may still be appended to."""
+    def finish(self) -> None:
+        """Give the file its true size and the indexes their last entry, and write them out. More may still be appended.
+
+        A failed append may have left bytes behind the last batch: nobody could tell any more that they are nobody's.
+        """
+        assert self._file is not None
         assert self._indexes is not None
+        self._file.truncate(self.size)
         self._indexes.finish(self.tally.greatest)
+
+    def reopen_indexes(self) -> None:
+        """Take that back: the segment was not closed after all."""
+        assert self._indexes is not None
+        try:
+            self._indexes.reopen()
+        except CorruptLog as doubt:
+            self._rebuild_indexes(doubt)
 
     def seal(self) -> None:
         """Take no more appends. The indexes are finished; the files stay open until they are synced."""
@@ -214,28 +227,35 @@ class Segment:
         self.verified_ms = None
 
     def checkpoint(self, *, has_producers: bool) -> Checkpoint:
-        """What is written so far; it holds once the file and the indexes have been synced."""
+        """What is written so far; it holds once the file and the indexes have been synced.
+
+        The indexes are written out for that: `DiskFailed`, or `CorruptLog` if they cannot even be built anew.
+        """
         assert self._indexes is not None
+        try:
+            self._indexes.write_out()
+            return self._checkpoint(self._indexes, has_producers=has_producers)
+        except CorruptLog as doubt:
+            self._rebuild_indexes(doubt)
+            self._indexes.write_out()
+            return self._checkpoint(self._indexes, has_producers=has_producers)
+
+    def _checkpoint(self, indexes: SegmentIndexes, *, has_producers: bool) -> Checkpoint:
         return Checkpoint(
             base_offset=self.base_offset,
             offset=self.next_offset,
             position=self.size,
             greatest=self.tally.greatest_written,
-            offset_entries=self._indexes.offsets.entries.known(),
-            time_entries=self._indexes.times.entries.known(),
+            offset_entries=indexes.offsets.entries.known(),
+            time_entries=indexes.times.entries.known(),
             has_producers=has_producers,
         )
-
-    def prepare_sync(self) -> None:
-        """Before the indexes are synced elsewhere: `OutOfDescriptors` now rather than in the midst of it."""
-        for entries in self.indexes.maps():
-            entries.prepare_sync()
 
     def syncables(self, *, indexes: bool) -> tuple[Syncable, ...]:
         """What must be synced before the bytes are durable, and, for a checkpoint or for good, the indexes too."""
         assert self._file is not None
         assert self._indexes is not None
-        return (self._file, *self._indexes.maps()) if indexes else (self._file,)
+        return (self._file, *self._indexes.files()) if indexes else (self._file,)
 
     def unpin(self) -> None:
         """Sealed and synced: from now on the files may be closed when others need the descriptors."""
@@ -256,6 +276,8 @@ class Segment:
         try:
             return self._walk_to(offset, self.indexes.offsets.lookup(offset))
         except CorruptLog as doubt:
+            if self._is_index_true(doubt, offset):
+                raise
             self._rebuild_indexes(doubt)
             return self._walk_to(offset, self.indexes.offsets.lookup(offset))
 
@@ -266,18 +288,24 @@ class Segment:
         """
         available = limit.position - begin.position
         size = min(available, size_max)
-        data = self._read_exactly(begin.position, size)
-        if not self._is_checked(begin.position, begin.position + size):
+        data = self._read_some(begin.position, size)
+        if len(data) < size:
+            end = self._check(data, begin, limit)
+            if end == begin:
+                data = self._read_exactly(begin.position, size)  # which says why, unless it is there now
+                end = self._check(data, begin, limit)
+        elif not self._is_checked(begin.position, begin.position + size):
             end = self._check(data, begin, limit)
         elif size == available and (self.active or limit.position < self.size):
             return data, limit  # a closed one may end too early: where it should, only the next one's name says
         else:
             end = self._last_whole(data, begin)
         if end.position == begin.position and at_least_one:
-            size = self.header_at(begin.position).size
-            if size > available:
+            header = self.header_at(begin.position)
+            if header.size > available:
                 raise CorruptLog(self.path, begin.position, "a batch reaches beyond where one should begin")
-            data = self._read_exactly(begin.position, size)
+            _ = self.indexes  # now they are open, and know whether that size can be true
+            data = self._read_batch(begin.position, header)
             end = self._check(data, begin, limit)
         size = end.position - begin.position
         return (data if size == len(data) else memoryview(data)[:size]), end
@@ -285,6 +313,15 @@ class Segment:
     def distrust(self) -> None:
         """Damage was found near: check again what was taken for sound, because it was written here or read before."""
         self._written_from = self._checked_from = self._checked_to = self.size
+
+    def time_entry(self, look_up: Callable[[TimeIndex], TimeEntry]) -> TimeEntry:
+        """What the time index says, if there is such a batch; else nothing."""
+        try:
+            entry = look_up(self.indexes.times)
+        except CorruptLog as doubt:
+            self._rebuild_indexes(doubt)
+            entry = look_up(self.indexes.times)
+        return entry if self.confirms(entry) else NOTHING
 
     def confirms(self, entry: TimeEntry) -> bool:
         """Whether there is a batch of that last offset and that greatest timestamp: else the time index is wrong."""
@@ -308,7 +345,7 @@ class Segment:
             raise CorruptLog(self.stem + SUFFIXES[0], 0, f"it names position {position}")
         while position < self.size:
             if position - window_start + HEADER_SIZE > len(window):
-                window, window_start = self.file.read(position, min(WINDOW_SIZE, self.size - position)), position
+                window, window_start = self._read_some(position, min(WINDOW_SIZE, self.size - position)), position
             header = self._parse(window, position - window_start, position)
             if expected is not None and header.base_offset != expected:
                 raise CorruptLog(self.path, position, f"offset {header.base_offset} instead of {expected}")
@@ -329,27 +366,6 @@ class Segment:
         return self._check_batch(position, self.header_at(position))
 
     # Opening and closing.
-
-    def load_tail(self) -> Boundary:
-        """Where the last batch ends, found from the indexes' last entry; the tally goes on from there.
-
-        For the last segment of a log that was closed: `CorruptLog` if anything is not as it was left then.
-        """
-        tally = Tally(self._config.index_interval_bytes)
-        known = self.indexes.offsets.last
-        end = Boundary(0, self.base_offset)
-        for position, header in self.headers(known.position if known is not None else 0):
-            if known is not None and position == known.position and header.last_offset != known.last_offset:
-                raise CorruptLog(self.path, position, f"the index expects {known}, there is {header}")
-            tally.add(position, header.size, header.last_offset, header.max_timestamp)
-            end = Boundary(position + header.size, header.next_offset)
-        self.next_offset = end.offset
-        greatest = self._last_of_time_index()
-        if greatest.timestamp >= tally.greatest.timestamp:
-            tally.greatest = greatest
-        tally.commit()
-        self.tally = tally
-        return end
 
     def resume_indexes(self, checkpoint: Checkpoint) -> Tally:
         """Open the indexes as the checkpoint knows them, and say what the tally was there.
@@ -390,20 +406,18 @@ class Segment:
             self._indexes.extend(tally.points)
         if self._indexes is not None and not active:
             self._indexes.finish(tally.greatest)
-            for entries in self._indexes.maps():
+            for entries in self._indexes.files():
                 entries.sync()
             self._close_indexes()
         tally.commit()
         self.tally = tally
 
     def resume(self, *, now_ms: int) -> None:
-        """Open the segment for appends. Its tally has seen every batch. `CorruptLog` if it begins with none."""
+        """Open the segment, adopted as the active one, for appends. `CorruptLog` if it begins with no batch."""
         if self.size:
             self.first_timestamp = self.header_at(0).max_timestamp
         self.active = self.pinned = True
-        self._remove_digest()
         assert self.file.size == self.size == self.staged_size
-        self.indexes.reopen()  # pinned from here on
         self._handles.forget(self)
         self.created_ms = now_ms
 
@@ -436,6 +450,16 @@ class Segment:
             self._file = None
         self._close_indexes()
 
+    def _open(self) -> File:
+        try:
+            return self._disk.open(self.path)
+        except (DiskFull, OutOfMemory):
+            raise  # that is no word on the file
+        except DiskFailed as error:
+            if self._disk.exists(self.path):
+                raise Unreadable(CorruptLog(self.path, 0, error.reason, end=self.size)) from error
+            raise CorruptLog(self.path, 0, "missing", end=self.size) from error
+
     def _load_indexes(self) -> SegmentIndexes:
         size_max = self._config.segment_index_bytes
         return SegmentIndexes.load(self._disk, self.stem, self.base_offset, size_max=size_max)
@@ -455,11 +479,49 @@ class Segment:
             raise CorruptLog(self.path, position, f"a batch of {header.size} bytes reaches beyond the end {self.size}")
         return header
 
+    def _read_some(self, position: int, size: int) -> bytes:
+        """So many bytes, or as many as there are before the disk gives no more: `Unreadable` if that is no header."""
+        try:
+            return self.file.read(position, size)
+        except Unreadable as error:
+            if error.damage.position - position < HEADER_SIZE:
+                raise
+            return self.file.read(position, error.damage.position - position)
+
     def _read_exactly(self, position: int, size: int) -> bytes:
         data = self.file.read(position, size)
         if len(data) != size:
-            raise CorruptLog(self.path, position + len(data), f"the file ends here instead of at {self.size}")
+            where = position + len(data)
+            raise CorruptLog(self.path, where, f"the file ends here instead of at {self.size}", end=self.size)
         return data
+
+    def _read_batch(self, position: int, header: BatchHeader) -> bytes:
+        """The batch at `position`. A length that cannot be true costs nothing: it may say anything up to a gibibyte."""
+        following = self._batch_behind(position)
+        if following is not None and following < position + header.size:
+            raise CorruptLog(self.path, position, f"no batch of {header.size} bytes can be here", end=following)
+        return self._read_exactly(position, header.size)
+
+    def _batch_behind(self, position: int) -> int | None:
+        """Where the next batch that the index knows begins; None if it knows none, or may be wrong."""
+        if self._indexes is None:
+            return None
+        try:
+            known = self._indexes.offsets.behind_position(position)
+            return known.position if known is not None and self._is_batch(known) else None
+        except CorruptLog:
+            return None
+
+    def _is_index_true(self, doubt: CorruptLog, offset: int) -> bool:
+        """Whether a walk met damage in the log itself. To build the indexes anew would end there, too."""
+        try:
+            known = self.indexes.offsets.lookup(offset)
+            return doubt.path == self.path and (known is None or self._is_batch(known))
+        except CorruptLog:
+            return False
+
+    def _is_batch(self, entry: OffsetEntry) -> bool:
+        return self.header_at(entry.position).last_offset == entry.last_offset
 
     def _walk_to(self, offset: int, known: OffsetEntry | None) -> Boundary:
         """The batch that holds `offset`, found from one that the index knows to begin before it."""
@@ -494,10 +556,10 @@ class Segment:
 
     def _known_between(self, data: bytes, begin: Boundary, stop: int) -> int:
         """The last position below `stop` where the index knows a batch to begin; `begin` if it knows none."""
-        known = self.indexes.offsets.at_position(stop - HEADER_SIZE)
-        if known is None or known.position <= begin.position:
-            return begin.position
         try:
+            known = self.indexes.offsets.at_position(stop - HEADER_SIZE)
+            if known is None or known.position <= begin.position:
+                return begin.position
             header = self._parse(data, known.position - begin.position, known.position)
             if header.last_offset != known.last_offset:
                 raise self._contradicted(known, header)
@@ -522,7 +584,8 @@ class Segment:
                     break
                 why = self._why_unsound(data, at, header, end.offset)
                 if why is not None:
-                    raise CorruptLog(self.path, end.position, why, end=batch_end)
+                    following = self._batch_behind(end.position)  # for the length may be wrong, too
+                    raise CorruptLog(self.path, end.position, why, end=min(batch_end, following or batch_end))
                 end = Boundary(batch_end, header.next_offset)
         except CorruptLog:
             if end == begin:
@@ -533,7 +596,7 @@ class Segment:
 
     def _check_batch(self, position: int, header: BatchHeader) -> bytes:
         """The batch at `position`, whose header was read there, if it is sound."""
-        data = self._read_exactly(position, header.size)
+        data = self._read_batch(position, header)
         begin = Boundary(position, header.base_offset)
         self._check(data, begin, Boundary(position + header.size, header.next_offset))
         return data
@@ -575,10 +638,12 @@ class Segment:
     def _rebuild_indexes(self, doubt: CorruptLog) -> None:
         """Build the indexes from the batches; raises `doubt` if that was done before.
 
-        They reach as far as the batches are sound: what lies behind is for the reader to stumble over.
+        If the log is damaged, those that are there stay: they may know what lies behind the damage. If there are none,
+        they reach as far as the batches are sound.
         """
         if self._rebuilt:
             raise doubt
+        _ = self.file  # which may be gone: then they are left as they are
         logger.warning("rebuilding indexes segment=%s because=%s", self.path, doubt)
         tally = Tally(self.tally.interval_bytes)
         try:
@@ -586,7 +651,10 @@ class Segment:
                 tally.add(position, header.size, header.last_offset, header.max_timestamp)
         except CorruptLog as corrupt:
             self._unindexed = corrupt
-            logger.warning("the indexes end early segment=%s because=%s", self.path, corrupt)
+            logger.warning("indexes not rebuilt to the end segment=%s because=%s", self.path, corrupt)
+            if self._indexes is not None:
+                self._rebuilt = True
+                return
         if self.pinned:
             # In place, for a flush may be syncing the files; the tally goes on, it knows what is staged besides.
             assert self._indexes is not None

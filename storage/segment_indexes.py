@@ -9,8 +9,7 @@ from typing import Final, NamedTuple
 from .checkpoint import replace_file
 from .disk import Disk
 from .durable_mark import Checkpoint
-from .errors import CorruptLog
-from .index import MappedEntries
+from .index import Entries, closed_if_that_fails
 from .offset_index import SUFFIX as OFFSET_INDEX_SUFFIX
 from .offset_index import OffsetEntry, OffsetIndex
 from .time_index import NO_TIMESTAMP, NOTHING, TimeEntry, TimeIndex
@@ -78,25 +77,16 @@ class SegmentIndexes:
     def create(cls, disk: Disk, stem: str, base_offset: int, *, size_max: int) -> "SegmentIndexes":
         """Empty ones, for appends. Not durable: after a crash they are built again."""
         offsets = OffsetIndex.create(disk, stem + OFFSET_INDEX_SUFFIX, base_offset, size_max=size_max)
-        try:
+        with closed_if_that_fails(offsets.entries):
             times = TimeIndex.create(disk, stem + TIME_INDEX_SUFFIX, base_offset, size_max=size_max)
-        except BaseException:
-            offsets.entries.close()
-            raise
         return cls(offsets, times)
 
     @classmethod
     def load(cls, disk: Disk, stem: str, base_offset: int, *, size_max: int) -> "SegmentIndexes":
         """Those of a segment that was closed; `CorruptLog` if one of them is missing or in doubt."""
-        for suffix in SUFFIXES:
-            if not disk.exists(stem + suffix):
-                raise CorruptLog(stem + suffix, 0, "missing")
         offsets = OffsetIndex.load(disk, stem + OFFSET_INDEX_SUFFIX, base_offset, size_max=size_max)
-        try:
+        with closed_if_that_fails(offsets.entries):
             times = TimeIndex.load(disk, stem + TIME_INDEX_SUFFIX, base_offset, size_max=size_max)
-        except BaseException:
-            offsets.entries.close()
-            raise
         return cls(offsets, times)
 
     @classmethod
@@ -107,22 +97,24 @@ class SegmentIndexes:
             known=checkpoint.offset_entries,
             size_max=size_max,
         )
-        try:
+        with closed_if_that_fails(offsets.entries):
             times = TimeIndex.resume(
                 *(disk, stem + TIME_INDEX_SUFFIX, checkpoint.base_offset),
                 known=checkpoint.time_entries,
                 size_max=size_max,
             )
-        except BaseException:
-            offsets.entries.close()
-            raise
         return cls(offsets, times)
 
-    def reserve(self, count: int) -> None:
-        """Make room for so many points, and for the entry that closing adds; `DiskFull` if there is none."""
-        if count:
-            self.offsets.entries.reserve(count)
-        self.times.entries.reserve(count + 1)
+    def write_out_if_due(self) -> None:
+        """Give to the files what is in memory only, if that is much; `DiskFailed`, and then it stays there."""
+        for entries in self.files():
+            if entries.is_write_due:
+                entries.write_out()
+
+    def write_out(self) -> None:
+        """Give to the files all that is in memory only; `DiskFailed`, and then it stays there."""
+        for entries in self.files():
+            entries.write_out()
 
     def is_full(self, pending: int) -> bool:
         """Whether, with so many points not yet written, one more would not fit."""
@@ -130,7 +122,7 @@ class SegmentIndexes:
         return offsets.count + pending >= offsets.capacity or times.count + pending + 1 >= times.capacity
 
     def append(self, points: list[IndexPoint]) -> None:
-        """Write the points, for which room was reserved."""
+        """Add the points. They are in memory: nothing can fail."""
         self.offsets.append([point.batch for point in points])
         for point in points:
             self.times.append(*point.greatest)
@@ -142,16 +134,13 @@ class SegmentIndexes:
         self.extend(points)
 
     def extend(self, points: list[IndexPoint]) -> None:
-        """Make room for the points and write them."""
-        if points:
-            self.reserve(len(points))
-            self.append(points)
+        """Add very many points."""
+        self.append(points)
+        self.write_out_if_due()
 
     def finish(self, greatest: TimeEntry) -> None:
-        """The segment is being closed: the last entry, and what was allocated ahead goes back. May be repeated."""
-        if greatest.timestamp > self.times.last.timestamp:
-            self.times.entries.reserve(1)
-            self.times.append(*greatest)
+        """The segment is being closed: the last entry, and the files hold all of them. May be repeated."""
+        self.times.append(*greatest)
         self.offsets.entries.trim()
         self.times.entries.trim()
 
@@ -166,12 +155,12 @@ class SegmentIndexes:
         ):
             self.times.drop_last()
 
-    def maps(self) -> tuple[MappedEntries, MappedEntries]:
-        """Both files, to be synced."""
+    def files(self) -> tuple[Entries, Entries]:
+        """Both of them, to be synced."""
         return self.offsets.entries, self.times.entries
 
     def close(self) -> None:
-        """Unmap both."""
+        """Close both."""
         self.offsets.entries.close()
         self.times.entries.close()
 

@@ -119,8 +119,6 @@ class Survey:
     segments: list[SegmentFacts] = field(default_factory=list)
     epochs: list[EpochStart] = field(default_factory=list)
     """As the batches tell them."""
-    epoch_min: int = 0
-    """The log has reached this one, says the mark."""
     producers: set[int] = field(default_factory=set)
     findings: list[Finding] = field(default_factory=list)
 
@@ -151,9 +149,10 @@ def survey_log(
     try:
         surveyor.survey(only)
     except StorageError as error:
-        if disk.is_directory(directory):  # else its topic was deleted meanwhile
-            path = error.path if isinstance(error, DiskFailed) else directory
-            surveyor.find(Grade.DAMAGE, path, reason=str(error))
+        path = error.path if isinstance(error, DiskFailed) else directory
+        surveyor.find(Grade.DAMAGE, path, reason=error.reason if isinstance(error, DiskFailed) else str(error))
+    if not disk.is_directory(directory):
+        surveyor.found.findings.clear()  # its topic was deleted meanwhile
     return surveyor.found
 
 
@@ -173,18 +172,20 @@ class _Surveyor:
         self.found = Survey(
             directory=directory,
             durable_offset=self._mark.offset,
-            epoch_min=self._mark.leader_epoch,
             mark_is_torn=self._torn_slot() is not None,
         )
 
     def _torn_slot(self) -> int | None:
-        """Where a slot of the mark lies that was written and cannot be read."""
+        """Where a slot of the mark lies that was written and cannot be read. The first write makes room for both."""
         try:
             data = read_head(self._disk, f"{self._directory}/{DURABLE_MARK}", MARK_SIZE)
         except StorageError:
             return None
-        slots = [(at, data[at : at + SLOT_SIZE]) for at in (0, SLOT_DISTANCE)]
-        return next((at for at, slot in slots if any(slot) and decode_slot(slot) is None), None)
+        for at in (0, SLOT_DISTANCE):
+            slot = data[at : at + SLOT_SIZE]
+            if decode_slot(slot) is None and (any(slot) or len(slot) < SLOT_SIZE):
+                return at
+        return None
 
     def find(
         self,
@@ -230,17 +231,17 @@ class _Surveyor:
             self.find(Grade.DERIVED, mark, span, reason="a slot of the durable mark cannot be read")
         try:
             read_partition_metadata(self._disk, self._directory)
-        except CorruptLog as damage:
+        except (CorruptLog, DiskFailed) as damage:
             self._find_whole(f"{self._directory}/{PARTITION_METADATA}", damage.reason)
 
     def _read_epochs(self, bases: list[int]) -> None:
         """What the file says is held against the log's beginning and against the mark, as at recovery."""
         try:
-            epochs = LeaderEpochs.read(self._disk, self._directory)
+            epochs = LeaderEpochs.read(self._disk, self._directory, known=self._mark.epochs)
             begins = epochs.entries[0].start_offset
-            if epochs.latest < self._mark.leader_epoch or (bases and begins > bases[0]):
+            if bases and begins > bases[0]:
                 raise CorruptLog(self._directory, 0, "it does not tell of every epoch that there was")
-        except CorruptLog as damage:
+        except (CorruptLog, DiskFailed) as damage:
             self._find_whole(f"{self._directory}/{LEADER_EPOCHS}", damage.reason)
             if bases and bases[0] > 0:
                 path, reason = f"{self._directory}/{bases[0]:020d}{SUFFIX}", "nobody can tell what was before it"
@@ -252,8 +253,14 @@ class _Surveyor:
             self.find(Grade.DAMAGE, path, reason="missing, says the first leader epoch", offsets=(begins, bases[0]))
 
     def _find_whole(self, path: str, reason: str) -> None:
-        size = self._disk.size(path) if self._disk.exists(path) else 0
-        self.find(Grade.DERIVED, path, (0, size), reason=reason)
+        self.find(Grade.DERIVED, path, (0, self._size(path)), reason=reason)
+
+    def _size(self, path: str) -> int:
+        """As far as the disk tells."""
+        try:
+            return self._disk.size(path)
+        except DiskFailed:
+            return 0
 
     # Segments
 
@@ -262,15 +269,11 @@ class _Surveyor:
         expected = bases[0]
         for base in bases:
             path = f"{self._directory}/{base:020d}{SUFFIX}"
-            size = self._disk.size(path)
+            size = self._size(path)
             if base < expected and size == 0:
                 continue  # a segment that could not be made, nor unmade: recovery removes it
-            if base != expected:
-                grade = self._grade(expected)
-                between = (expected, base) if base > expected else (base, expected)
-                self.find(grade, path, reason=f"the segment begins where {expected} should be", offsets=between)
-                if grade is Grade.TAIL:
-                    return False
+            if base != expected and not self._note_break(path, base, expected):
+                return False
             facts = SegmentFacts(path=path, base_offset=base, next_offset=base, size=size)
             self.found.segments.append(facts)
             following = next((other for other in bases if other > base), None)
@@ -279,14 +282,44 @@ class _Surveyor:
             expected = facts.next_offset
         return True
 
+    def _note_break(self, path: str, base: int, expected: int) -> bool:
+        """Whether a segment counts that does not begin where the one before ends."""
+        grade, before = self._grade(expected), self.found.segments[-1]
+        if grade is Grade.DAMAGE and base > expected:
+            span, reason = (
+                (before.size, before.size),
+                f"the next segment begins at {base}, what was before it is missing",
+            )
+            self.find(grade, before.path, span, reason=reason, offsets=(expected, base))
+        else:
+            between = (min(base, expected), max(base, expected))
+            self.find(grade, path, reason=f"the segment begins where {expected} should be", offsets=between)
+        return grade is not Grade.TAIL
+
+    def _end_offset(self, following: int | None) -> int | None:
+        """Where a segment must end, for the next one begins there: if that is sure, and so is what it holds."""
+        mark = self.found.durable_offset
+        if following is None or (mark is not None and following > mark):
+            return None
+        return following if self._size(f"{self._directory}/{following:020d}{SUFFIX}") else None
+
     def _survey_segment(self, facts: SegmentFacts, following: int | None, *, is_sealed: bool) -> bool:
         """False if it ends in a tail. `following` is where the next segment begins."""
         stem = facts.path.removesuffix(SUFFIX)
         check = IndexCheck(self._disk, stem, facts.base_offset) if is_sealed or self._was_closed else None
         is_whole = True
-        file = self._disk.open(facts.path)
         try:
-            for part in read_through(file, facts.base_offset, epochs=self._epochs, epoch_min=self._epoch):
+            file = self._disk.open(facts.path)
+        except DiskFailed as error:
+            return self._note_gap(facts, _all_of(facts, error.reason), following)
+        try:
+            for part in read_through(
+                file,
+                facts.base_offset,
+                end_offset=self._end_offset(following),
+                epochs=self._epochs,
+                epoch_min=self._epoch,
+            ):
                 if isinstance(part, Sound):
                     self._note_batch(facts, file, part)
                     if check is not None:
@@ -298,7 +331,7 @@ class _Surveyor:
         finally:
             file.close()
         indexes = [stem + suffix for suffix in INDEX_SUFFIXES if self._disk.exists(stem + suffix)]
-        facts.index_size = sum(map(self._disk.size, indexes))
+        facts.index_size = sum(map(self._size, indexes))
         if check is not None and is_whole:
             for fault in check.faults():
                 self.find(Grade.DERIVED, fault.path, (fault.begin, fault.end), reason=fault.reason)
@@ -323,6 +356,8 @@ class _Surveyor:
     def _note_gap(self, facts: SegmentFacts, gap: Gap, following: int | None) -> bool:
         """Whether what follows counts."""
         grade, span, goes_on_at = self._grade(gap.offset), (gap.begin, gap.end), gap.next_offset
+        if gap.is_unreadable:
+            grade = Grade.DAMAGE  # nobody can tell that it is a tail
         if grade is Grade.TAIL:
             reason = f"unfinished tail, {gap.reason}"
             self.find(grade, facts.path, (gap.begin, facts.size), reason=reason, offsets=(gap.offset, None))
@@ -334,13 +369,17 @@ class _Surveyor:
             facts.next_offset = goes_on_at
         else:
             goes_on_at = self.found.durable_offset
-        self.find(grade, facts.path, span, reason=gap.reason, offsets=(gap.offset, goes_on_at))
+        if goes_on_at is not None and goes_on_at <= gap.offset:
+            self.find(grade, facts.path, span, reason=f"{gap.reason}; no record is missing")
+        else:
+            self.find(grade, facts.path, span, reason=gap.reason, offsets=(gap.offset, goes_on_at))
         return True
 
     def _grade(self, offset: int) -> Grade:
         """Of what is wrong at an offset."""
         mark = self.found.durable_offset
-        return Grade.TAIL if mark is not None and offset >= mark else Grade.DAMAGE
+        may_cut = mark is not None and offset >= mark and self._mark.may_cut(was_closed=self._was_closed)
+        return Grade.TAIL if may_cut else Grade.DAMAGE
 
     def _check_end(self) -> None:
         mark, last = self.found.durable_offset, self.found.segments[-1]
@@ -356,8 +395,8 @@ class _Surveyor:
         facts.has_digest = True
         try:
             digest = Digest.decode(read_file(self._disk, path))
-        except (BadDigest, CorruptLog) as bad:
-            self._find_whole(path, str(bad))
+        except (BadDigest, CorruptLog, DiskFailed) as bad:
+            self._find_whole(path, _reason_of(bad))
             return
         if not is_whole:
             return
@@ -373,8 +412,19 @@ class _Surveyor:
             path = f"{self._directory}/{offset:020d}{SNAPSHOT_SUFFIX}"
             try:
                 ProducerState.decode(read_file(self._disk, path, size_max=SNAPSHOT_SIZE_MAX), now_ms=0)
-            except (BadSnapshot, CorruptLog) as bad:
-                self._find_whole(path, str(bad))
+            except (BadSnapshot, CorruptLog, DiskFailed) as bad:
+                if self._disk.exists(path):  # else the broker that has it needs it no more
+                    self._find_whole(path, _reason_of(bad))
+
+
+def _reason_of(bad: BadDigest | BadSnapshot | CorruptLog | DiskFailed) -> str:
+    """Without the file, which the finding names."""
+    return bad.reason if isinstance(bad, CorruptLog | DiskFailed) else str(bad)
+
+
+def _all_of(facts: SegmentFacts, reason: str) -> Gap:
+    """A segment that is not to be had."""
+    return Gap(begin=0, end=facts.size, offset=facts.base_offset, next_offset=None, reason=reason, is_unreadable=True)
 
 
 def make_digest(disk: Disk, path: str, base_offset: int, next_offset: int, *, verified_ms: int = 0) -> Digest:

@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 
 from .disk import Disk
 from .errors import CorruptLog
-from .index import IndexedEntries, MappedEntries
+from .index import Entries, IndexedEntries, closed_if_that_fails
 
 SUFFIX: Final = ".timeindex"
 NO_TIMESTAMP: Final = -1
@@ -41,34 +41,35 @@ class TimeIndex:
 
     __slots__ = ("_base_offset", "entries", "last")
 
-    def __init__(self, entries: MappedEntries, base_offset: int) -> None:
+    def __init__(self, entries: Entries, base_offset: int) -> None:
         self.entries = entries
         self._base_offset = base_offset
         self.last = self._get(entries.count - 1)
 
     @classmethod
     def create(cls, disk: Disk, path: str, base_offset: int, *, size_max: int) -> "TimeIndex":
-        """An empty one. What the file held counts no more, but its space is kept for what will be added."""
-        return cls(MappedEntries.create(disk, path, entry_size=ENTRY_SIZE, size_max=size_max), base_offset)
+        """An empty one. What the file held counts no more."""
+        return cls(Entries.create(disk, path, entry_size=ENTRY_SIZE, size_max=size_max), base_offset)
 
     @classmethod
     def load(cls, disk: Disk, path: str, base_offset: int, *, size_max: int) -> "TimeIndex":
         """The one that was trimmed and synced; `CorruptLog` if it cannot be that."""
-        mapped = disk.map(path)
-        count, rest = divmod(mapped.size, ENTRY_SIZE)
-        index = cls(MappedEntries(mapped, entry_size=ENTRY_SIZE, count=count, size_max=size_max), base_offset)
-        if rest or (count > 1 and not index._ascends()):
-            mapped.close()
-            raise CorruptLog(path, 0, "not a time index that was closed")
+        entries = Entries.load(disk, path, entry_size=ENTRY_SIZE, size_max=size_max)
+        with closed_if_that_fails(entries):
+            index = cls(entries, base_offset)
+            if entries.count > 1 and not index._ascends():
+                raise CorruptLog(path, 0, "not a time index that was closed")
         return index
 
     @classmethod
     def resume(cls, disk: Disk, path: str, base_offset: int, *, known: IndexedEntries, size_max: int) -> "TimeIndex":
         """The one that a checkpoint knows, for more appends; `CorruptLog` if it is not there."""
-        return cls(MappedEntries.resume(disk, path, known, entry_size=ENTRY_SIZE, size_max=size_max), base_offset)
+        entries = Entries.resume(disk, path, known, entry_size=ENTRY_SIZE, size_max=size_max)
+        with closed_if_that_fails(entries):
+            return cls(entries, base_offset)
 
     def append(self, timestamp: int, last_offset: int) -> None:
-        """Add an entry, for which room was reserved, if the timestamp grew."""
+        """Add an entry if the timestamp grew."""
         if timestamp > self.last.timestamp:
             self.last = TimeEntry(timestamp, last_offset)
             self.entries.append(self.encode(self.last, self._base_offset))

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from ..protocol.batch import BatchHeader, ProtocolError
 from ..protocol.records import RECORDS_DECODED_MAX, credible_size, iterate_times
 from .segment import Segment
-from .time_index import NO_TIMESTAMP, NOTHING, TimeEntry
+from .time_index import NO_TIMESTAMP, TimeEntry
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +26,7 @@ def find_timestamp(
         if segment.base_offset >= up_to:
             return None
         if segment.next_offset > start_offset and segment.greatest.timestamp >= timestamp_ms:
-            entry = _at_most(segment, timestamp_ms)
+            entry = segment.time_entry(lambda times: times.lookup(timestamp_ms))
             position = segment.locate(max(entry.last_offset, start_offset)).position
             for at, header in segment.headers(position, checked=True):
                 if header.last_offset >= up_to:
@@ -53,20 +53,13 @@ def find_max_timestamp(segments: Sequence[Segment], *, start_offset: int, up_to:
     return find_timestamp([segment], timestamp, start_offset=start_offset, up_to=up_to)
 
 
-def _at_most(segment: Segment, timestamp_ms: int) -> TimeEntry:
-    """The time index's last entry of at most that time; nothing, if the index is wrong."""
-    entry = segment.indexes.times.lookup(timestamp_ms)
-    return entry if segment.confirms(entry) else NOTHING
-
-
 def _greatest_below(segment: Segment, up_to: int) -> TimeEntry:
     """The greatest time of the segment's batches that end below `up_to`, and the first batch that has it."""
     greatest = segment.greatest
     if greatest.last_offset < up_to and segment.next_offset <= up_to:
         return greatest
     # Only a part of the segment counts: what the index knows of it, and what came after the index's last word.
-    known = segment.indexes.times.before_offset(up_to)
-    greatest = known if segment.confirms(known) else NOTHING
+    greatest = segment.time_entry(lambda times: times.before_offset(up_to))
     position = segment.locate(max(greatest.last_offset, segment.base_offset)).position
     for _, header in segment.headers(position, checked=True):
         if header.last_offset >= up_to:

@@ -15,8 +15,8 @@ import pytest
 from support.bench import readable
 from support.builders import BASE_TIMESTAMP, a_batch, values_of
 from support.command_line import Tidelog, run_here
-from support.data_directory import append, flush
 from support.house import House, a_config, a_house
+from support.logs import append, flush
 from tidelog.broker.environment import RealEnvironment
 from tidelog.broker.metadata.soundness import MetadataDamaged
 from tidelog.broker.server import Server

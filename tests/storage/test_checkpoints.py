@@ -15,7 +15,7 @@ from tidelog.protocol.batch import HEADER_SIZE, check, read_header
 from tidelog.storage.config import LogConfig
 from tidelog.storage.disk import Disk, File, RealDisk
 from tidelog.storage.durable_mark import DurableMark
-from tidelog.storage.errors import CorruptLog, DiskFailed, DiskFull, LogOffline, OutOfDescriptors
+from tidelog.storage.errors import CorruptLog, DiskFailed, DiskFull, LogOffline
 from tidelog.storage.flush import Flush
 from tidelog.storage.log import BATCH_WORK, CHECKPOINT_WORK, Log
 from tidelog.storage.log_directory import LogDirectory
@@ -248,7 +248,7 @@ def test_nor_does_a_roll_that_fails() -> None:
     disk = SimulatedDisk()
     log = a_log(disk)
     append(log, range(60))
-    disk.fail_next("map", errno.ENOSPC, path=".index")
+    disk.fail_next("open", errno.ENOSPC, path=".index")
     with pytest.raises(DiskFull):
         append(log, range(60, 61))
     checkpoint(log)
@@ -511,7 +511,7 @@ def test_if_a_sync_of_it_fails_the_log_is_offline_and_the_last_one_holds(suffix:
     append(log, range(10, 20))
     log.checkpoint()
     flush = began(log)
-    disk.fail_next("sync" if suffix == ".log" else "sync_map", path=FIRST + suffix)
+    disk.fail_next("sync", path=FIRST + suffix)
     with pytest.raises(DiskFailed):
         flush.sync()
     log.fail_flush(flush)
@@ -574,12 +574,13 @@ def test_producers_that_come_after_the_checkpoint_are_found() -> None:
     assert reopened(disk).producers.get(PRODUCER) == known
 
 
-def test_a_checkpoint_for_which_there_is_no_descriptor_is_made_another_time() -> None:
-    """A7: want of descriptors is no failed sync, and takes no log offline."""
+@pytest.mark.parametrize("error", [errno.ENOSPC, errno.EIO])
+def test_a_checkpoint_for_which_the_indexes_cannot_be_written_is_made_another_time(error: int) -> None:
+    """A7: nobody has failed to sync anything, so no log is taken offline."""
     disk = SimulatedDisk()
     log = a_log(disk)
     append(log, range(20))
-    disk.fail_next("prepare_sync", errno.EMFILE)
+    disk.fail_next("write", error, path=".timeindex")
     checkpoint(log)
     assert (log.offline, log.recovery_point) == (False, 20), "what was written is durable all the same"
     assert log.recovery_work > 0
@@ -587,13 +588,13 @@ def test_a_checkpoint_for_which_there_is_no_descriptor_is_made_another_time() ->
     assert log.recovery_work == 0
 
 
-def test_a_segment_is_not_closed_before_its_indexes_can_be_synced() -> None:
+def test_a_segment_is_not_closed_before_its_indexes_are_written() -> None:
     """A7: nor is the batch taken for which a new one is due; it may come again."""
     disk = SimulatedDisk()
     log, fit = a_log(disk), CONFIG.segment_bytes // BATCH_SIZE
     append(log, range(fit))
-    disk.fail_next("prepare_sync", errno.EMFILE)
-    with pytest.raises(OutOfDescriptors):
+    disk.fail_next("write", errno.ENOSPC, path=".timeindex")
+    with pytest.raises(DiskFull):
         append(log, [fit])
     assert log.segment_count == 1
     append(log, range(fit, fit + 5))
@@ -635,7 +636,7 @@ def test_a_roll_at_the_place_of_a_snapshot_that_is_being_written_leaves_it_alone
 
 
 def test_checkpoints_on_a_real_disk(tmp_path: Path) -> None:
-    """Maps that grow while their file is being synced, and files that are longer than their entries."""
+    """Indexes that grow while their file is being synced."""
     disk = RealDisk(str(tmp_path))
     log, written = a_log(disk, LogConfig(index_interval_bytes=1)), 0
     for stop in (1, 500, 1100, 1200):

@@ -2,17 +2,15 @@
 
 import hashlib
 import random
-from uuid import UUID
 
 import pytest
 
 from support.builders import a_batch, some_value
 from support.disk import SimulatedDisk
-from tidelog.protocol.batch import check
+from support.logs import append, flush, open_directory, open_log
 from tidelog.storage.config import LogConfig
 from tidelog.storage.digests import SUFFIX, read_digest
-from tidelog.storage.log import Log
-from tidelog.storage.log_directory import LogDirectory
+from tidelog.storage.log import PLACES_MAX, Log
 from tidelog.storage.segment import Segment
 
 SMALL = LogConfig(segment_bytes=2048, index_interval_bytes=256, segment_index_bytes=400)
@@ -21,23 +19,11 @@ PER_SEGMENT = 2048 // SIZE
 
 
 def start(disk: SimulatedDisk) -> Log:
-    directory = LogDirectory.open(disk, cluster_id=lambda: "c" * 22, now_ms=0)
-    if directory.has_log("t", 0):
-        return directory.open_log("t", 0, SMALL, now_ms=0)
-    return directory.create_log("t", 0, UUID(int=7), SMALL, now_ms=0)
+    return open_log(open_directory(disk), SMALL)
 
 
-def append(log: Log, number: int = 0) -> None:
-    batch = memoryview(a_batch([some_value(number)]))
-    log.append(batch, check(batch), now_ms=0)
-    log.write_out()
-
-
-def flush(log: Log) -> None:
-    began = log.begin_flush()
-    if began is not None:
-        began.sync()
-        log.end_flush(began)
+def one(number: int = 0) -> bytearray:
+    return a_batch([some_value(number)])
 
 
 def give_digest(log: Log, segment: Segment) -> None:
@@ -51,6 +37,35 @@ def give_digest(log: Log, segment: Segment) -> None:
     inspection.write(inspection.result(now_ms=1))
     inspection.publish()
     inspection.close()
+
+
+def test_what_is_not_durable_is_not_inspected() -> None:
+    """Its digest would outlive it."""
+    log = start(SimulatedDisk())
+    assert log.inspection_of(log.segments[0]) is None, "nothing is there"
+    for number in range(2 * PER_SEGMENT):
+        append(log, one(number))
+    sealed, *_, last = log.segments
+    assert sealed is not last
+    assert [log.inspection_of(segment) for segment in log.segments] == [None] * len(log.segments)
+    flush(log)
+    assert log.inspection_of(sealed) is not None
+    assert log.inspection_of(last) is not None
+
+
+def test_what_ends_nobody_knows_where_is_not_inspected() -> None:
+    disk = SimulatedDisk()
+    log = start(disk)
+    while log.end_offset < PLACES_MAX + 2 or log.end_offset < log.segments[-1].base_offset + 2:
+        append(log, one())
+    flush(log)
+    append(log, one())
+    for offset in range(log.recovery_point - 1):  # until the log no longer remembers where the durable end is
+        log.read(offset, size_max=1, up_to=offset + 1, at_least_one=True)
+    last = log.segments[-1]
+    assert log.inspection_of(last) is not None
+    disk.corrupt(last.path, 0, bytes(last.size))
+    assert log.inspection_of(last) is None
 
 
 def check_digests(disk: SimulatedDisk, log: Log) -> int:
@@ -75,7 +90,7 @@ def test_no_crash_leaves_a_digest_that_is_not_true(seed: int) -> None:
         for _ in range(rng.randrange(60)):
             dice = rng.random()
             if dice < 0.6:
-                append(log, rng.randrange(1000))
+                append(log, one(rng.randrange(1000)))
             elif dice < 0.8:
                 flush(log)
             elif dice < 0.9:
@@ -97,7 +112,7 @@ def test_a_segment_that_was_cut_has_no_digest_and_gets_a_true_one() -> None:
         disk = SimulatedDisk(seed)
         log = start(disk)
         for number in range(PER_SEGMENT + 3):
-            append(log, number)
+            append(log, one(number))
         flush(log)
         first = log.segments[0]
         give_digest(log, first)
@@ -111,7 +126,7 @@ def test_a_segment_that_was_cut_has_no_digest_and_gets_a_true_one() -> None:
         disk.crash()  # the removal was not synced
         log = start(disk)
         for number in range(PER_SEGMENT + 3):
-            append(log, 1000 + number)
+            append(log, one(1000 + number))
         assert log.segments[0].size == first.size
         flush(log)
         assert check_digests(disk, log) == 0
@@ -126,7 +141,7 @@ def test_a_digest_goes_with_its_segment() -> None:
     disk = SimulatedDisk()
     log = start(disk)
     for number in range(PER_SEGMENT + 3):
-        append(log, number)
+        append(log, one(number))
     flush(log)
     give_digest(log, log.segments[0])
     assert [path for path in disk.tree() if path.endswith(SUFFIX)]
@@ -138,7 +153,7 @@ def test_what_is_not_synced_yet_gets_no_digest() -> None:
     disk = SimulatedDisk()
     log = start(disk)
     for number in range(PER_SEGMENT + 3):
-        append(log, number)
+        append(log, one(number))
     assert log.inspection_of(log.segments[0]) is None
     assert log.inspection_of(log.segments[1]) is None, "nothing in it is durable"
     flush(log)

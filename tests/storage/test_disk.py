@@ -1,6 +1,7 @@
 """The contract of `Disk`, which the real one and the simulated one both keep; then what only one of them can show."""
 
 import errno
+import itertools
 import os
 import random
 import resource
@@ -73,8 +74,6 @@ def test_a_file_that_is_missing_or_closed_fails(disk: Volume) -> None:
     with pytest.raises(DiskFailed):
         disk.open("missing")
     with pytest.raises(DiskFailed):
-        disk.map("missing")
-    with pytest.raises(DiskFailed):
         disk.size("missing")
     with pytest.raises(DiskFailed):
         disk.remove("missing")
@@ -121,37 +120,6 @@ def test_rename_replaces_a_file_and_open_files_follow(disk: Volume) -> None:
     assert contents(disk.open("a")) == b"new"
     assert contents(old) == b"old"
     old.sync()
-
-
-def test_a_map_grows_with_zeros_shrinks_and_is_the_file(disk: Volume) -> None:
-    mapped = disk.map("m", 0)
-    assert (mapped.size, len(mapped.buffer)) == (0, 0)
-    mapped.buffer[0:0] = b""
-    mapped.resize(5000)
-    assert bytes(mapped.buffer) == bytes(5000)
-    mapped.buffer[4990:] = b"0123456789"
-    mapped.resize(20000)
-    assert bytes(mapped.buffer[4990:5010]) == b"0123456789" + bytes(10)
-    mapped.resize(4995)
-    mapped.sync()
-    assert contents(disk.open("m"))[4990:] == b"01234"
-    mapped.resize(0)
-    mapped.close()
-    assert disk.size("m") == 0
-    mapped.close()
-
-
-def test_a_map_of_a_file_that_is_there_is_made_to_fit(disk: Volume) -> None:
-    disk.open("m", create=True).append([b"abcdef"])
-    mapped = disk.map("m")
-    assert bytes(mapped.buffer) == b"abcdef"
-    mapped.close()
-    mapped = disk.map("m", 3)
-    assert bytes(mapped.buffer) == b"abc"
-    mapped.close()
-    mapped = disk.map("m", 5)
-    assert bytes(mapped.buffer) == b"abc\0\0"
-    mapped.close()
 
 
 def test_a_lock_is_held_by_one_until_it_is_released(disk: Volume) -> None:
@@ -219,18 +187,6 @@ def test_an_append_that_was_cut_short_leaves_no_byte_behind(real: RealDisk) -> N
             file.write(9990, b"e" * 100)
 
 
-def test_a_map_that_finds_no_space_stays_as_it_was(real: RealDisk) -> None:
-    with files_end_at_10000():
-        mapped = real.map("m", 4096)
-        mapped.buffer[:3] = b"abc"
-        with pytest.raises(DiskFailed):
-            mapped.resize(20_000)
-        assert (mapped.size, real.size("m"), bytes(mapped.buffer[:4])) == (4096, 4096, b"abc\0")
-        mapped.close()
-        with pytest.raises(DiskFailed):
-            real.map("n", 20_000)
-
-
 def test_no_space_is_told_from_other_failures() -> None:
     """/dev/full answers every write with ENOSPC. It cannot be truncated either, which must not hide that."""
     file = RealDisk("/dev").open("full")
@@ -289,34 +245,46 @@ def test_each_sync_reaches_the_kernel(tmp_path: Path, monkeypatch: pytest.Monkey
     synced.clear()
     disk.make_directory("d")
     disk.open("d/f", create=True).sync()
-    disk.map("d/m", 4096).sync()
     disk.sync_directory("d")
     disk.sync_directory("")
-    assert synced == ["a/b/d/f", "a/b/d/m", "a/b/d", "a/b"]
+    assert synced == ["a/b/d/f", "a/b/d", "a/b"]
     disk = RealDisk("/dev/shm")
     assert disk.syncs_all
     disk.sync_all()
-    assert synced[4:] == ["everything"]
+    assert synced[3:] == ["everything"]
 
 
-@pytest.mark.parametrize("call", ["sync", "sync_map"])
-def test_once_a_sync_has_failed_nothing_is_synced_at_once(call: str) -> None:
+def test_once_a_sync_has_failed_nothing_is_synced_at_once() -> None:
     """A5: it would tell of that failure again, and take down what has nothing to do with it."""
     disk = SimulatedDisk()
     assert disk.syncs_all
-    disk.fail_next(call)
+    disk.fail_next("sync")
     with pytest.raises(DiskFailed):
-        (disk.open("a", create=True) if call == "sync" else disk.map("m", 10)).sync()
+        disk.open("a", create=True).sync()
     assert not disk.syncs_all
 
 
-def test_the_real_disk_too_believes_no_sync_of_everything_after_a_failure() -> None:
+def test_what_cannot_be_believed_is_not_offered(real: RealDisk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Filesystem, "below", lambda directory: None)
+    assert not real.syncs_all
+
+
+def test_the_real_disk_too_believes_no_sync_of_everything_after_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
     disk = RealDisk("/dev/shm")
     assert disk.syncs_all
-    file = disk.open("../null")
-    with pytest.raises(DiskFailed):
-        file.sync()  # a device that cannot be synced
-    file.close()
+
+    def failing(descriptor: int) -> None:
+        del descriptor
+        raise OSError(errno.EIO, "Input/output error")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "fdatasync", failing)
+        name = f"tidelog-test-{os.getpid()}"
+        file = disk.open(name, create=True)
+        with pytest.raises(DiskFailed):
+            file.sync()
+        file.close()
+        disk.remove(name)
     assert not disk.syncs_all
 
 
@@ -336,13 +304,11 @@ def no_descriptors_left() -> Iterator[None]:
 def test_want_of_descriptors_passes_and_has_changed_nothing(real: RealDisk) -> None:
     """A7: it must take no log offline."""
     lock = real.lock(".lock")
-    file, mapped = real.open("a", create=True), real.map("m", 4096)
+    file = real.open("a", create=True)
     real.sync_directory("")
     with no_descriptors_left():
-        for call in (lambda: real.open("a"), lambda: real.map("m"), lambda: mapped.resize(8192)):
-            with pytest.raises(OutOfDescriptors):
-                call()
-        assert (mapped.size, real.size("m")) == (4096, 4096)
+        with pytest.raises(OutOfDescriptors):
+            real.open("a")
         file.append([b"abc"])
         file.sync()
         real.sync_directory("")  # else a round that has synced its files would fail
@@ -354,83 +320,109 @@ def test_want_of_descriptors_passes_and_has_changed_nothing(real: RealDisk) -> N
     assert len(os.listdir("/proc/self/fd")) < before - 1, "the one that was kept is given back with the lock"
 
 
-def test_a_map_that_wants_for_a_descriptor_has_failed_no_sync(real: RealDisk) -> None:
-    """A7: of one that was only looked up in, none is kept; it is opened ahead, where that can still be refused."""
-    real.map("m", 4096).close()
-    mapped, prepared = real.map("m"), real.map("m")
-    prepared.prepare_sync()
-    before = real.syncs_all
+def test_two_threads_that_want_for_a_descriptor_have_it_one_after_the_other(
+    real: RealDisk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A7: several logs are synced at a time."""
+    lock, open_really, fsync_really = real.lock(".lock"), os.open, os.fsync
+    in_sync, in_want = threading.Event(), threading.Event()
+    real.sync_directory("")
+
+    def watched_open(path: str, flags: int, mode: int = 0o777) -> int:
+        try:
+            return open_really(path, flags, mode)
+        except OSError:
+            if threading.current_thread() is second:
+                in_want.set()
+            raise
+
+    def slow_fsync(descriptor: int) -> None:
+        if threading.current_thread() is first:
+            in_sync.set()
+            in_want.wait(10)
+        fsync_really(descriptor)
+
+    def sync() -> None:
+        try:
+            real.sync_directory("")
+        except DiskFailed as error:
+            failures.append(error)
+
+    failures: list[DiskFailed] = []
+    first, second = threading.Thread(target=sync), threading.Thread(target=sync)
+    monkeypatch.setattr(os, "open", watched_open)
+    monkeypatch.setattr(os, "fsync", slow_fsync)
     with no_descriptors_left():
-        for call in (mapped.prepare_sync, mapped.sync):
-            with pytest.raises(OutOfDescriptors):
-                call()
-        prepared.sync()
-    assert real.syncs_all is before
-    mapped.prepare_sync()
-    mapped.sync()
-    mapped.close()
-    prepared.close()
+        first.start()
+        assert in_sync.wait(10)
+        second.start()
+        first.join()
+        second.join()
+    assert failures == []
+    lock.release()
 
 
-def test_a_descriptor_that_two_threads_want_is_opened_once(real: RealDisk, monkeypatch: pytest.MonkeyPatch) -> None:
-    real.map("m", 4096).close()
-    mapped, opened, entered = real.map("m"), [], threading.Event()
-    open_really = os.open
+def test_a_directory_that_cannot_be_opened_for_another_reason_costs_no_descriptor(
+    real: RealDisk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lock = real.lock(".lock")
+    real.sync_directory("")
+    opens: list[str] = []
 
-    def slow_open(path: str, flags: int, mode: int = 0o777) -> int:
-        opened.append(path)
-        entered.set()
-        if threading.current_thread() is not second:
-            second.join(0.05)  # it has every chance to come between
-        return open_really(path, flags, mode)
+    def failing(path: str, *flags: int) -> int:
+        del flags
+        opens.append(path)
+        raise OSError(errno.EIO, "Input/output error")
 
-    def second_one() -> None:
-        entered.wait()
-        mapped.prepare_sync()
-
-    second = threading.Thread(target=second_one)
-    second.start()
-    monkeypatch.setattr(os, "open", slow_open)
-    mapped.prepare_sync()
-    second.join()
-    assert len(opened) == 1
-    mapped.close()
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "open", failing)
+        with pytest.raises(DiskFailed):
+            real.sync_directory("")
+    assert len(opens) == 1, "nothing was given up for a second attempt"
+    lock.release()
 
 
-def test_every_mapped_page_has_its_block(real: RealDisk, tmp_path: Path) -> None:
-    """Else touching it could raise SIGBUS: for a file that somebody left sparse, too."""
-    mapped = real.map("m", 0)
-    mapped.resize(64 * 1024)
-    assert os.stat(tmp_path / "m").st_blocks * 512 >= 64 * 1024
-    mapped.close()
-    os.truncate(os.open(tmp_path / "sparse", os.O_CREAT | os.O_RDWR), 64 * 1024)
-    assert os.stat(tmp_path / "sparse").st_blocks == 0
-    mapped = real.map("sparse")
-    assert os.stat(tmp_path / "sparse").st_blocks * 512 >= 64 * 1024
-    mapped.close()
+def test_without_a_lock_no_descriptor_is_kept_and_want_of_one_is_told(real: RealDisk) -> None:
+    with no_descriptors_left(), pytest.raises(OutOfDescriptors):
+        real.sync_directory("")
 
 
-def test_a_map_that_is_only_looked_up_in_takes_one_descriptor(real: RealDisk) -> None:
-    """House rule 1.12. One that grows takes a second; when it is closed, none is left."""
-    real.map("m", 10).close()
-    before = len(os.listdir("/proc/self/fd"))
-    mapped = real.map("m")
-    assert len(os.listdir("/proc/self/fd")) == before + 1
-    mapped.resize(20)
-    assert len(os.listdir("/proc/self/fd")) == before + 2
-    mapped.sync()
-    mapped.close()
-    assert len(os.listdir("/proc/self/fd")) == before
-    with pytest.raises(DiskFailed):
-        mapped.sync()
+def test_a_file_that_became_shorter_behind_our_back_is_read_to_its_end(
+    real: RealDisk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = real.open("a", create=True)
+    file.append([b"abcdef"])
+    os.truncate(tmp_path / "a", 4)
+    reads = itertools.count()
+    pread = os.pread
+
+    def counted(descriptor: int, size: int, position: int) -> bytes:
+        assert next(reads) < 3, "it asks for ever"
+        return pread(descriptor, size, position)
+
+    monkeypatch.setattr(os, "pread", counted)
+    assert file.read(0, 6) == b"abcd"
+
+
+def test_a_write_that_makes_no_progress_fails(real: RealDisk, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = real.open("a", create=True)
+    writes = itertools.count()
+
+    def stuck(*arguments: object) -> int:
+        del arguments
+        assert next(writes) < 3, "it tries for ever"
+        return 0
+
+    monkeypatch.setattr(os, "pwritev", stuck)
+    with pytest.raises(DiskFailed, match="no progress"):
+        file.append([b"abc"])
 
 
 def test_nobody_else_may_read_our_files(real: RealDisk, tmp_path: Path) -> None:
     real.make_directory("d")
     real.open("d/a", create=True).close()
-    real.map("d/m", 10).close()
-    modes = [os.stat(tmp_path / name).st_mode & 0o777 for name in ("d", "d/a", "d/m")]
-    assert modes == [0o700, 0o600, 0o600]
+    modes = [os.stat(tmp_path / name).st_mode & 0o777 for name in ("d", "d/a")]
+    assert modes == [0o700, 0o600]
 
 
 def test_a_symbolic_link_is_removed_not_followed(real: RealDisk, tmp_path: Path) -> None:
@@ -500,13 +492,11 @@ def test_a_kill_loses_nothing_but_the_process() -> None:
     file = disk.open("a", create=True)
     file.append([b"abc"])
     disk.lock(".lock")
-    disk.map("m", 10).buffer[:] = b"0123456789"
     disk.kill()
     with pytest.raises(DiskFailed):
         file.append([b"d"])
     disk.lock(".lock")
     assert contents(disk.open("a")) == b"abc"
-    disk.map("m").resize(20)
 
 
 def test_after_a_failed_sync_later_ones_lie() -> None:
@@ -574,17 +564,16 @@ def test_the_same_seed_does_the_same() -> None:
     assert [run(seed) for seed in range(20)] == [run(seed) for seed in range(20)]
 
 
-def test_a_sync_of_everything_makes_files_maps_and_names_durable() -> None:
+def test_a_sync_of_everything_makes_files_and_names_durable() -> None:
     for seed in range(50):
         disk = SimulatedDisk(seed)
         disk.make_directory("d")
         disk.open("d/a", create=True).append([b"abc"])
-        disk.map("d/m", 3).buffer[:3] = b"xyz"
         disk.open("d/gone", create=True)
         disk.remove("d/gone")
         disk.sync_all()
         disk.crash()
-        assert disk.tree() == {"d/a": b"abc", "d/m": b"xyz"}
+        assert disk.tree() == {"d/a": b"abc"}
 
 
 def test_a_sync_of_everything_that_fails_forgets_what_was_dirty() -> None:

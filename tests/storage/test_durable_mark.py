@@ -17,6 +17,7 @@ from tidelog.storage.durable_mark import (
     encode_slot,
 )
 from tidelog.storage.index import IndexedEntries
+from tidelog.storage.leader_epochs import KnownEpochs
 from tidelog.storage.time_index import TimeEntry
 
 CHECKPOINT = Checkpoint(
@@ -28,6 +29,7 @@ CHECKPOINT = Checkpoint(
     time_entries=IndexedEntries(2, 0x11223344),
     has_producers=True,
 )
+EPOCHS = KnownEpochs(7, 0xDEADBEEF)
 
 
 def a_disk() -> SimulatedDisk:
@@ -47,18 +49,20 @@ def test_the_layout_is_the_one_that_is_documented() -> None:
     disk = a_disk()
     mark = DurableMark(disk, "t-0")
     mark.write(5)
-    mark.write(0x0102030405060708, CHECKPOINT, leader_epoch=7)
+    mark.write(0x0102030405060708, CHECKPOINT, epochs=EPOCHS)
     data = disk.tree()["t-0/durable-mark"]
-    assert len(data) == SLOT_DISTANCE + 84
-    assert data[:84].hex(" ", -8) == (
+    assert len(data) == SLOT_DISTANCE + 88
+    assert data[:88].hex(" ", -8) == (
         "0000000000000002 0102030405060708 0000000000000064 0000000000000096 0000000000001267 0000018bcfe56800 "
-        "0000000000000095 00000003aabbccdd 0000000211223344 0000000100000007 fba3b627"
+        "0000000000000095 00000003aabbccdd 0000000211223344 0000000100000007 deadbeef2ec1a929"
     )
-    assert data[84:SLOT_DISTANCE] == bytes(SLOT_DISTANCE - 84)
+    assert data[88:SLOT_DISTANCE] == bytes(SLOT_DISTANCE - 88)
     assert data[SLOT_DISTANCE:] == encode_slot(Slot(1, 5))
-    assert data[SLOT_DISTANCE:][:80].hex() == "0000000000000001" + "0000000000000005" + "ff" * 8 + "00" * 56
+    assert data[SLOT_DISTANCE:][:84].hex() == (
+        "0000000000000001" + "0000000000000005" + "ff" * 8 + "00" * 52 + "ffffffff" + "00" * 4
+    )
     mark = DurableMark.read(disk, "t-0")
-    assert (mark.offset, mark.checkpoint, mark.leader_epoch) == (0x0102030405060708, CHECKPOINT, 7)
+    assert (mark.offset, mark.checkpoint, mark.epochs) == (0x0102030405060708, CHECKPOINT, EPOCHS)
 
 
 def test_the_last_one_written_counts_in_the_next_life_too() -> None:
@@ -100,7 +104,11 @@ def test_no_flipped_bit_moves_the_mark_forward() -> None:
 
 
 def test_a_slot_is_whole_or_none() -> None:
-    for slot in (Slot(3, 4), Slot(3, 150, CHECKPOINT), Slot(1, 2**63 - 1, replace(CHECKPOINT, has_producers=False))):
+    for slot in (
+        Slot(3, 4),
+        Slot(3, 150, CHECKPOINT, EPOCHS),
+        Slot(1, 2**63 - 1, replace(CHECKPOINT, has_producers=False), KnownEpochs(0, 0)),
+    ):
         data = encode_slot(slot)
         assert decode_slot(data) == slot
         assert [decode_slot(data[:size]) for size in range(SLOT_SIZE)] == [None] * SLOT_SIZE
@@ -112,7 +120,7 @@ def test_a_slot_is_whole_or_none() -> None:
     [
         Slot(0, 150),
         Slot(1, -1),
-        Slot(1, 150, None, -1),
+        Slot(1, 150, None, KnownEpochs(-2, 0)),
         Slot(1, 150, replace(CHECKPOINT, base_offset=-2)),
         Slot(1, 150, replace(CHECKPOINT, position=-1)),
     ],
@@ -144,7 +152,32 @@ def test_an_older_mark_does_not_follow_a_newer_one() -> None:
     """The pool and the loop both write it, and one of them may be late: a clean stop must find its own."""
     disk = a_disk()
     mark = DurableMark.read(disk, "t-0")
-    mark.write(8, leader_epoch=2)
-    mark.write(3, leader_epoch=1)
-    assert (mark.offset, mark.leader_epoch) == (8, 2)
+    mark.write(8, epochs=EPOCHS)
+    mark.write(3, epochs=KnownEpochs(1, 1))
+    assert (mark.offset, mark.epochs) == (8, EPOCHS)
     assert DurableMark.read(disk, "t-0").offset == 8
+
+
+def test_it_says_of_no_leader_epochs_what_it_said_before() -> None:
+    disk = a_disk()
+    DurableMark.read(disk, "t-0").write(1, epochs=EPOCHS)
+    DurableMark.read(disk, "t-0").write(2)
+    assert DurableMark.read(disk, "t-0").epochs == EPOCHS
+
+
+def test_it_is_whole_when_both_slots_can_be_read_and_belong_together() -> None:
+    """A8: else the one that is missing may be the newer one."""
+    disk = a_disk()
+    mark = DurableMark.read(disk, "t-0")
+    assert not mark.is_whole
+    mark.write(1)
+    assert not DurableMark.read(disk, "t-0").is_whole
+    mark.write(2)
+    mark.write(3)
+    whole = disk.tree()["t-0/durable-mark"]
+    for at in (0, SLOT_DISTANCE):
+        for rot in (b"rot", bytes(SLOT_SIZE), encode_slot(Slot(9, 1))):
+            assert DurableMark.read(disk, "t-0").is_whole
+            disk.corrupt("t-0/durable-mark", at, rot)
+            assert not DurableMark.read(disk, "t-0").is_whole
+            disk.corrupt("t-0/durable-mark", at, whole[at : at + SLOT_SIZE])

@@ -38,6 +38,12 @@ def test_what_is_not_known_to_be_sound_is_not_used() -> None:
     assert not RealDisk("/no/such/directory").syncs_all
 
 
+def test_a_kernel_that_does_not_tell_of_errors_is_not_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = os.uname()
+    monkeypatch.setattr(os, "uname", lambda: os.uname_result([*now[:2], "5.7.0", *now[3:]]))
+    assert Filesystem.below("/dev/shm") is None
+
+
 def test_shared_memory_is_synced_at_one_stroke() -> None:
     """A tmpfs wherever there is a Linux: there the call itself can be seen to work."""
     found = Filesystem.below("/dev/shm")

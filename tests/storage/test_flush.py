@@ -1,34 +1,28 @@
 """A commit round syncs what it must, and no more."""
 
-from uuid import UUID
-
 import pytest
 
 from support.builders import a_batch
 from support.disk import SimulatedDisk
-from tidelog.protocol.batch import check
+from support.logs import append, open_directory, open_log
 from tidelog.storage.config import LogConfig
 from tidelog.storage.errors import DiskFailed
 from tidelog.storage.log import Log
-from tidelog.storage.log_directory import LogDirectory
 
 
 def a_log(disk: SimulatedDisk) -> Log:
-    directory = LogDirectory.open(disk, cluster_id=lambda: "c" * 22, now_ms=0)
-    return directory.create_log("t", 0, UUID(int=7), LogConfig(segment_bytes=1024), now_ms=0)
+    return open_log(open_directory(disk), LogConfig(segment_bytes=1024))
 
 
-def append(log: Log, count: int) -> None:
+def write(log: Log, count: int) -> None:
     for _ in range(count):
-        batch = memoryview(a_batch([b"v" * 200]))
-        log.append(batch, check(batch), now_ms=0)
-    log.write_out()
+        append(log, a_batch([b"v" * 200]))
 
 
 def test_within_a_segment_a_round_is_one_sync() -> None:
     disk = SimulatedDisk()
     log = a_log(disk)
-    append(log, 3)
+    write(log, 3)
     before = disk.syncs
     flush = log.begin_flush()
     assert flush is not None
@@ -42,7 +36,7 @@ def test_within_a_segment_a_round_is_one_sync() -> None:
 def test_after_a_roll_the_closed_segment_its_indexes_and_the_directory_are_synced_once() -> None:
     disk = SimulatedDisk()
     log = a_log(disk)
-    append(log, 4)
+    write(log, 4)
     assert log.segment_count == 2
     before = disk.syncs
     for syncs in (1 + 2 + 1 + 1, 1):
@@ -52,13 +46,13 @@ def test_after_a_roll_the_closed_segment_its_indexes_and_the_directory_are_synce
         log.end_flush(flush)
         assert disk.syncs == before + syncs
         before = disk.syncs
-        append(log, 1)
+        write(log, 1)
 
 
 def test_a_round_that_fails_says_so() -> None:
     disk = SimulatedDisk()
     log = a_log(disk)
-    append(log, 1)
+    write(log, 1)
     flush = log.begin_flush()
     assert flush is not None
     disk.fail_next("sync")

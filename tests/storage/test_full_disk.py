@@ -5,8 +5,10 @@ call alone or for good. Afterwards the power fails, or only the process dies.
 """
 
 import errno
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from uuid import UUID
 
 import pytest
@@ -15,7 +17,7 @@ from support.builders import a_batch, values_of
 from support.disk import SimulatedDisk
 from tidelog.protocol.batch import read_header
 from tidelog.storage.config import LogConfig
-from tidelog.storage.disk import failure
+from tidelog.storage.disk import RealDisk, failure
 from tidelog.storage.errors import DiskFailed, DiskFull, LogExists, StorageError
 from tidelog.storage.log import Log
 from tidelog.storage.log_directory import LogDirectory
@@ -23,7 +25,7 @@ from tidelog.storage.log_directory import LogDirectory
 CONFIG = LogConfig(segment_bytes=2048, index_interval_bytes=100, segment_index_bytes=4096)
 TOPIC_ID = UUID(int=5)
 NOW_MS = 1_750_000_000_000
-TAKING_SPACE = frozenset({"append", "write", "resize", "open", "map", "make_directory", "rename"})
+TAKING_SPACE = frozenset({"append", "write", "open", "make_directory", "rename"})
 """Calls that the operating system may refuse for want of space; a sync may too, which is another matter [A5]."""
 PRODUCER = 7
 BATCHES = 40
@@ -226,3 +228,47 @@ def test_a_mark_whose_sync_finds_no_space_is_a_failed_sync() -> None:
     log = reopened(disk)
     assert log is not None
     assert records(log) == script.written
+
+
+@pytest.mark.parametrize("ends", ["rolled", "closed"])
+def test_bytes_of_a_failed_append_that_could_not_be_cut_off_do_not_outlive_their_segment(
+    ends: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A7: behind a closed segment's last batch nobody could tell that they were never acknowledged."""
+    directory = LogDirectory.open(RealDisk(str(tmp_path)), cluster_id=lambda: "c" * 22, now_ms=NOW_MS)
+    log = directory.create_log("orders", 0, TOPIC_ID, CONFIG, now_ms=NOW_MS)
+    append(log, b"before")
+    path = tmp_path / log.segments[0].path
+
+    def half_of_it(descriptor: int, buffers: list[bytes], position: int) -> int:
+        os.pwrite(descriptor, bytes(buffers[0])[:20], position)
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    def refused(descriptor: int, size: int) -> None:
+        raise OSError(errno.ENOSPC, f"No space left on device: {descriptor}, {size}")
+
+    with monkeypatch.context() as full:
+        full.setattr(os, "pwritev", half_of_it)
+        full.setattr(os, "ftruncate", refused)
+        with pytest.raises(DiskFull):
+            append(log, b"lost")
+    size = log.segments[0].size
+    assert path.stat().st_size == size + 20
+    if ends == "rolled":
+        append(log, b"y" * (CONFIG.segment_bytes - size))
+        assert log.segment_count == 2
+    log.close()
+    assert path.stat().st_size == size
+    directory.close()
+    directory = LogDirectory.open(RealDisk(str(tmp_path)), cluster_id=lambda: "c" * 22, now_ms=NOW_MS)
+    log = directory.open_log("orders", 0, CONFIG, now_ms=NOW_MS)
+    assert log.recovered.is_clean
+    log.close()
+    directory.close()
+
+
+def append(log: Log, value: bytes) -> None:
+    """One batch of one record."""
+    batch = memoryview(a_batch([value]))
+    log.append(batch, read_header(batch), now_ms=NOW_MS)
+    log.write_out()

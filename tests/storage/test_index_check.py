@@ -72,3 +72,22 @@ def test_a_missing_file_and_a_part_of_an_entry_are_told() -> None:
     ]
     disk.cut(STEM + ".timeindex", size - 12)
     assert [(fault.begin, fault.end) for fault in faults(disk, 3)] == [(0, 0), (size - 12, size - 12)]
+
+
+@pytest.mark.parametrize("suffix", [".index", ".timeindex"])
+def test_of_a_file_of_any_size_no_more_is_read_than_is_true(suffix: str) -> None:
+    """Else a file that somebody made of ten gigabytes of nothing would be looked through for hours."""
+    disk = indexed(3, 100)
+    entry_size, size = 8 if suffix == ".index" else 12, disk.size(STEM + suffix)
+    disk.open(STEM + suffix).append([bytes(2_000_000 * entry_size)])
+    disk.spoil(STEM + suffix, size + 100_000, 1 << 40)
+    assert faults(disk, 3)[0][:3] == (STEM + suffix, size, size + entry_size)
+
+
+@pytest.mark.parametrize("suffix", [".index", ".timeindex"])
+def test_entries_that_cannot_be_read_are_told(suffix: str) -> None:
+    disk = indexed(3, 100)
+    size = disk.size(STEM + suffix)
+    disk.spoil(STEM + suffix, 0, size)
+    [fault] = faults(disk, 3)
+    assert (fault.path, fault.begin, fault.end >= size) == (STEM + suffix, 0, True)

@@ -13,9 +13,9 @@ from tidelog.protocol.batch import read_header, write_header
 from tidelog.storage.config import LogConfig
 from tidelog.storage.digests import BLOCK_SIZE, Digest, read_digest
 from tidelog.storage.disk import Disk, RealDisk
-from tidelog.storage.errors import CorruptLog, DiskFailed, OutOfMemory
+from tidelog.storage.errors import CorruptLog, DiskFailed, OutOfMemory, Unreadable
 from tidelog.storage.handles import Handles
-from tidelog.storage.inspection import SLICE_SIZE, Inspection, Unreadable
+from tidelog.storage.inspection import SLICE_SIZE, Inspection
 from tidelog.storage.leader_epochs import EpochStart, LeaderEpochs
 from tidelog.storage.segment import Boundary, Room, Segment
 
@@ -264,6 +264,7 @@ def test_what_cannot_be_read_is_told_apart_from_what_is_wrong() -> None:
     inspection.begin()
     assert inspection.step()
     assert inspection.step()
+    disk.fail_next("read")
     disk.fail_next("read")
     with pytest.raises(Unreadable, match="EIO") as caught:
         inspection.step()

@@ -9,6 +9,8 @@ PART = [
     "00000000000000000000.log",
     "00000000000000000000.snapshot",
     "00000000000000000000.timeindex",
+    "00000000000000000007.digest",
+    "00000000000000000007.index",
     "00000000000000000042.log",
     "durable-mark",
     "leader-epoch-checkpoint",
@@ -18,10 +20,10 @@ PART = [
 LEFT_BEHIND = [
     "00000000000000000042.index.tmp",
     "00000000000000000000.digest.tmp",
-    "00000000000000000007.digest",
-    "00000000000000000007.index",
-    "00000000000000000007.timeindex",
-    "00000000000000000007.txnindex",
+    "00000000000000000043.digest",
+    "00000000000000000043.index",
+    "00000000000000000043.timeindex",
+    "00000000000000000043.txnindex",
     "00000000000000000000.log.deleted",
     "00000000000000000000.index.deleted",
     "00000000000000000000.log.cleaned",
@@ -30,7 +32,7 @@ LEFT_BEHIND = [
 
 
 def test_only_what_is_not_part_of_the_log_is_removed() -> None:
-    """L-9."""
+    """L-9; and what tells of a segment that is missing between two others is not."""
     disk = SimulatedDisk()
     disk.make_directory("t-0")
     for name in PART + LEFT_BEHIND:

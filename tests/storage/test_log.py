@@ -10,10 +10,12 @@ import pytest
 
 from support.builders import BASE_TIMESTAMP, a_batch, some_value, values_of
 from support.disk import SimulatedDisk
+from support.logs import flush
 from tidelog.protocol.batch import check, crc_of, read_header, walk
 from tidelog.protocol.compression import Codec
 from tidelog.storage.config import LogConfig
 from tidelog.storage.disk import Disk, RealDisk
+from tidelog.storage.durable_mark import DurableMark
 from tidelog.storage.errors import CorruptLog, DiskFailed, DiskFull, LogOffline, OffsetOutOfRange, StorageError
 from tidelog.storage.log import Log
 from tidelog.storage.log_directory import LogDirectory
@@ -38,13 +40,6 @@ def append(log: Log, *values: bytes) -> bytes:
     batch = stage(log, *values)
     log.write_out()
     return bytes(batch)
-
-
-def flush(log: Log) -> None:
-    began = log.begin_flush()
-    if began is not None:
-        began.sync()
-        log.end_flush(began)
 
 
 @dataclass
@@ -156,7 +151,7 @@ def test_staged_batches_are_neither_written_nor_read_until_they_are_written_out_
     assert len(log.read(5, size_max=1000, up_to=10, at_least_one=True).records) == 0
     log.write_out()
     assert log.written_offset == 10
-    assert disk.calls == calls + 3, "one append; and both indexes grew, for the first time"
+    assert disk.calls == calls + 1
     calls = disk.calls
     stage(log)
     log.write_out()
@@ -245,7 +240,7 @@ def test_batches_lost_while_a_segment_was_closed_are_not_taken_for_written() -> 
 
 @pytest.mark.parametrize(
     ("call", "path"),
-    [("open", ".log"), ("map", ".index"), ("map", ".timeindex"), ("resize", ".timeindex"), ("truncate", ".log")],
+    [("open", ".log"), ("open", ".index"), ("open", ".timeindex"), ("write", ".timeindex"), ("truncate", ".log")],
 )
 def test_a_segment_that_cannot_be_begun_is_begun_later(call: str, path: str) -> None:
     disk = SimulatedDisk()
@@ -273,7 +268,7 @@ def test_a_segment_that_can_neither_be_made_nor_unmade_takes_the_log_offline() -
     while log.size < SMALL.segment_bytes - 400:
         append(log, some_value(0, 200))
     before = log.end_offset
-    disk.fail_next("map", path=".index")
+    disk.fail_next("open", path=".index")
     disk.fail_next("remove", path=".log")
     with pytest.raises(DiskFailed):
         append(log, some_value(0, 1000))
@@ -393,6 +388,51 @@ def test_closing_flushes_trims_and_marks(tmp_path: Path) -> None:
             assert file.stat().st_size < 400
     directory = LogDirectory.open(SimulatedDisk(), cluster_id=lambda: "c" * 22, now_ms=0)
     directory.close()
+
+
+def test_a_log_that_is_settled_has_only_to_close_its_files() -> None:
+    disk = SimulatedDisk()
+    log = a_log(disk)
+    append(log, some_value(0, 300))
+    before = log.is_durable
+    flush(log)
+    assert (before, log.is_durable) == (False, True)
+    log.settle()
+    with pytest.raises(AssertionError, match="about to be closed"):
+        stage(log)
+    calls = disk.calls
+    log.settle()
+    log.close()
+    assert disk.calls == calls
+    disk.crash()
+    assert DurableMark.read(disk, "t-0").offset == 1
+
+
+def test_a_log_for_which_there_is_no_space_to_settle_is_closed_when_there_is() -> None:
+    disk = SimulatedDisk()
+    log = a_log(disk)
+    append(log, some_value(0, 300))
+    flush(log)
+    disk.fail_next("write", errno.ENOSPC, path="durable-mark")
+    with pytest.raises(DiskFull):
+        log.settle()
+    assert not log.offline
+    log.close()
+    assert DurableMark.read(disk, "t-0").offset == 1
+
+
+def test_a_log_that_cannot_be_settled_is_offline_and_only_closed() -> None:
+    disk = SimulatedDisk()
+    log = a_log(disk)
+    append(log, some_value(0, 300))
+    flush(log)
+    disk.fail_next("sync", path="durable-mark")
+    with pytest.raises(DiskFailed):
+        log.settle()
+    assert log.offline
+    before = disk.calls
+    log.close()
+    assert disk.calls == before
 
 
 def test_a_clean_stop_leaves_nothing_to_a_power_cut() -> None:

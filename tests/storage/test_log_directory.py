@@ -82,6 +82,15 @@ def test_its_identity_is_drawn_once(tmp_path: Path) -> None:
     third.close()
 
 
+def test_when_a_directory_is_open_no_power_cut_brings_the_clean_stop_back() -> None:
+    for seed in range(20):
+        disk = SimulatedDisk(seed)
+        opened(disk).close()
+        assert opened(disk).was_clean
+        disk.crash()
+        assert not opened(disk).was_clean
+
+
 def test_one_process_at_a_time(tmp_path: Path) -> None:
     disk = RealDisk(str(tmp_path))
     directory = opened(disk)
@@ -112,7 +121,9 @@ def test_an_unknown_version_is_refused_and_not_one_byte_is_changed(change: tuple
     ("old", "new", "why"),
     [
         (b"node.id=1\n", b"node.id=1\ntidelog.features=tiers\n", "names features"),
-        (b"cluster.id=J8SIkSqRSVufnG7QZEbfDg\n", b"", "cluster None"),
+        (b"cluster.id=J8SIkSqRSVufnG7QZEbfDg\n", b"", "is damaged, or none of ours"),
+        (b"tidelog.format.version=1\n", b"", "is damaged, or none of ours"),
+        (b"tidelog.format.version=1", b"tidelog.format.version=2", "states version 1 and format version 2"),
         (b"cluster.id=J", b"cluster.id=K", "is damaged"),
         (b"node.id=1", b"node.id=2", "is damaged"),
     ],

@@ -13,7 +13,6 @@ BASE = 1 << 40
 
 def an_index(disk: SimulatedDisk, entries: list[OffsetEntry]) -> OffsetIndex:
     index = OffsetIndex.create(disk, "i", BASE, size_max=1 << 20)
-    index.entries.reserve(len(entries))
     index.append(entries)
     return index
 
@@ -44,7 +43,6 @@ def test_what_was_closed_can_be_loaded_and_appended_to() -> None:
     index.entries.trim()
     index.entries.close()
     loaded = OffsetIndex.load(disk, "i", BASE, size_max=1 << 20)
-    loaded.entries.reserve(1)
     loaded.append([OffsetEntry(BASE + 9, 200)])
     assert loaded.lookup(BASE + 8) == OffsetEntry(BASE + 4, 100)
     assert loaded.lookup(BASE + 9) == OffsetEntry(BASE + 9, 200)

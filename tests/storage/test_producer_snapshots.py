@@ -221,3 +221,16 @@ def test_a_write_that_fails_takes_its_sequence_back() -> None:
     assert place.remembered() == [0]
     place.send(1)
     assert place.remembered() == [0, 1]
+
+
+def test_one_that_could_not_be_written_counts_for_nothing_and_is_tried_again() -> None:
+    disk = SimulatedDisk()
+    disk.make_directory("t-0")
+    snapshots = ProducerSnapshots(disk, "t-0")
+    disk.fail_next("append", errno.ENOSPC)
+    for attempt in range(2):
+        snapshot = snapshots.begin(5, ProducerState())
+        assert snapshot is not None
+        snapshot.write()
+        snapshots.end(snapshot, mark=5)
+        assert snapshots.offsets == [5] * attempt

@@ -2,13 +2,12 @@
 
 import errno
 import logging
-from uuid import UUID
 
 import pytest
 
 from support.builders import a_batch
 from support.disk import SimulatedDisk
-from tidelog.protocol.batch import check
+from support.logs import append, flush, open_directory, open_log
 from tidelog.storage.config import LogConfig
 from tidelog.storage.durable_mark import DurableMark
 from tidelog.storage.errors import CorruptLog, DiskFailed, DiskFull, LogOffline
@@ -21,31 +20,16 @@ FIRST = "t-0/00000000000000000000.log"
 SIZE = len(a_batch())
 
 
-def append(log: Log) -> None:
-    batch = memoryview(a_batch())
-    log.append(batch, check(batch), now_ms=0)
-    log.write_out()
-
-
-def flush(log: Log) -> None:
-    began = log.begin_flush()
-    if began is not None:
-        began.sync()
-        log.end_flush(began)
-
-
 def start(disk: SimulatedDisk) -> tuple[LogDirectory, Log]:
-    directory = LogDirectory.open(disk, cluster_id=lambda: "c" * 22, now_ms=0)
-    if directory.has_log("t", 0):
-        return directory, directory.open_log("t", 0, CONFIG, now_ms=0)
-    return directory, directory.create_log("t", 0, UUID(int=7), CONFIG, now_ms=0)
+    directory = open_directory(disk)
+    return directory, open_log(directory, CONFIG)
 
 
 def three_segments(disk: SimulatedDisk) -> Log:
     """Durable and marked to the end, so that recovery would read next to nothing."""
     _, log = start(disk)
     while log.segment_count < 3:
-        append(log)
+        append(log, a_batch())
     flush(log)
     log.write_mark()
     return log
@@ -95,7 +79,7 @@ def test_damage_far_below_the_mark_is_still_known_after_a_restart_until_it_is_go
     log.quarantine(damage)
     assert log.quarantined is damage
     with pytest.raises(LogOffline):
-        append(log)
+        append(log, a_batch())
     assert len(log.read(0, size_max=2 * SIZE, up_to=log.end_offset, at_least_one=True).records) == 2 * SIZE
     files = disk.tree()
     for _ in range(3):
@@ -110,7 +94,7 @@ def test_damage_far_below_the_mark_is_still_known_after_a_restart_until_it_is_go
     log = restarted(disk)
     assert log.quarantined is None
     assert not is_noted(disk, "t-0")
-    append(log)
+    append(log, a_batch())
     assert "sound again" in [record.getMessage() for record in caplog.records][-1]
 
 
@@ -135,7 +119,7 @@ def test_damage_in_what_is_durable_and_not_yet_marked_is_never_cut() -> None:
     disk = SimulatedDisk()
     _, log = start(disk)
     for _ in range(5):
-        append(log)
+        append(log, a_batch())
     flush(log)
     assert log.mark_is_behind
     damage = CorruptLog(FIRST, 3 * SIZE, "why")
@@ -152,14 +136,14 @@ def test_what_is_not_durable_yet_is_no_matter_for_quarantine() -> None:
     disk = SimulatedDisk()
     _, log = start(disk)
     for _ in range(2):
-        append(log)
+        append(log, a_batch())
     flush(log)
-    append(log)
+    append(log, a_batch())
     assert log.was_durable(CorruptLog(FIRST, SIZE, "why"))
     assert not log.was_durable(CorruptLog(FIRST, 2 * SIZE, "why"))
     assert not log.was_durable(CorruptLog(FIRST.replace(".log", ".index"), 0, "why"))
     while log.segment_count == 1:
-        append(log)
+        append(log, a_batch())
     assert not log.was_durable(CorruptLog(FIRST, SIZE, "why")), "sealed, and about to be synced"
     flush(log)
     assert log.was_durable(CorruptLog(FIRST, 2 * SIZE, "why"))
@@ -168,7 +152,7 @@ def test_what_is_not_durable_yet_is_no_matter_for_quarantine() -> None:
 def test_a_sync_that_is_under_way_may_end() -> None:
     disk = SimulatedDisk()
     _, log = start(disk)
-    append(log)
+    append(log, a_batch())
     began = log.begin_flush()
     assert began is not None
     log.quarantine(CorruptLog(FIRST, 0, "why"))
@@ -183,14 +167,14 @@ def test_a_sync_that_is_under_way_may_end() -> None:
 def test_a_quarantine_that_cannot_be_noted_down_holds_all_the_same(call: str, path: str) -> None:
     disk = SimulatedDisk()
     log = three_segments(disk)
-    append(log)
+    append(log, a_batch())
     flush(log)
     disk.fail_next(call, path=path)
     with pytest.raises(DiskFailed):
         log.quarantine(CorruptLog(FIRST, 0, "why"))
     assert log.offline
     with pytest.raises(LogOffline):
-        append(log)
+        append(log, a_batch())
 
 
 def test_only_the_first_damage_is_the_reason(caplog: pytest.LogCaptureFixture) -> None:
@@ -210,7 +194,7 @@ def test_nothing_durable_is_cut_though_the_mark_could_not_be_written_when_the_da
     _, log = start(disk)
     for count in (3, 5):
         for _ in range(count):
-            append(log)
+            append(log, a_batch())
         flush(log)
         if count == 3:
             log.write_mark()
@@ -227,10 +211,10 @@ def test_nothing_durable_is_cut_though_the_mark_could_not_be_written_when_the_da
 def test_a_note_that_says_nothing_has_nothing_cut() -> None:
     disk = SimulatedDisk()
     _, log = start(disk)
-    append(log)
+    append(log, a_batch())
     flush(log)
     log.write_mark()
-    append(log)
+    append(log, a_batch())
     disk.corrupt(FIRST, SIZE + 70, b"rot")
     note_damage(disk, "t-0", CorruptLog(FIRST, 61, "why"), durable=2)
     disk.cut(f"t-0/{FILE_NAME}", 11)
@@ -244,7 +228,7 @@ def test_a_closed_segment_that_ends_too_early_is_not_passed_over() -> None:
     disk = SimulatedDisk()
     directory, log = start(disk)
     while log.segment_count < 4:
-        append(log)
+        append(log, a_batch())
     flush(log)
     log.close()
     directory.close()
@@ -261,7 +245,7 @@ def test_a_bad_index_is_no_damage_of_the_log_when_there_is_no_space_for_a_new_on
     disk = SimulatedDisk()
     directory, log = start(disk)
     while log.segment_count < 3:
-        append(log)
+        append(log, a_batch())
     flush(log)
     log.close()
     directory.close()
@@ -282,8 +266,8 @@ def test_a_note_without_a_mark_has_nothing_cut() -> None:
     """What was durable by then is known, what has become so since is not."""
     disk = SimulatedDisk()
     _, log = start(disk)
-    append(log)
-    append(log)
+    append(log, a_batch())
+    append(log, a_batch())
     flush(log)
     note_damage(disk, "t-0", CorruptLog(FIRST, 61, "why"), durable=1)
     disk.cut("t-0/durable-mark", 0)
@@ -298,7 +282,7 @@ def test_a_mark_that_was_lost_is_there_again_for_good(seed: int) -> None:
     """Else the next torn tail would be taken for damage."""
     disk = SimulatedDisk(seed)
     _, log = start(disk)
-    append(log)
+    append(log, a_batch())
     flush(log)
     disk.kill()
     disk.remove("t-0/durable-mark")
@@ -306,3 +290,42 @@ def test_a_mark_that_was_lost_is_there_again_for_good(seed: int) -> None:
     start(disk)
     disk.crash()
     assert DurableMark.read(disk, "t-0").offset == 1
+
+
+@pytest.mark.parametrize(("which", "is_marked"), [(0, True), (0, False), (1, True), (1, False), (2, True)])
+def test_nothing_that_is_left_of_a_missing_segment_is_removed(which: int, is_marked: bool) -> None:
+    """House rule 1.6: its indexes may be all that tells what was there."""
+    disk = SimulatedDisk()
+    log = three_segments(disk)
+    stem = log.segments[which].path.removesuffix(".log")
+    disk.kill()
+    disk.remove(f"{stem}.log")
+    if not is_marked:
+        disk.remove("t-0/durable-mark")
+    left = {path for path in disk.tree() if path.startswith(stem)}
+    assert len(left) >= 2
+    for _ in range(2):
+        start(disk)
+        assert left <= set(disk.tree())
+        disk.kill()
+
+
+@pytest.mark.parametrize("which", [1, 2])
+def test_what_is_missing_is_named_by_file_and_place(which: int) -> None:
+    """House rule 1.6: a line of the log must tell an operator what to look for."""
+    disk = SimulatedDisk()
+    log = three_segments(disk)
+    [_, second, third] = log.segments
+    path, size = second.path, second.size
+    disk.kill()
+    disk.remove(log.segments[which].path)
+    note_damage(disk, "t-0", CorruptLog(FIRST, 0, "why"), durable=0)  # so that all of it is read
+    damage = start(disk)[1].recovered.quarantined
+    assert damage is not None
+    if which == 1:
+        expected = (path, 0, f"missing; the next segment begins at {third.base_offset}")
+    else:
+        mark = log.recovery_point
+        reason = f"the log ends at {third.base_offset}, below the durable mark {mark}: what should follow is missing"
+        expected = (path, size, reason)
+    assert (damage.path, damage.position, damage.reason) == expected

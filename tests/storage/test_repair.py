@@ -10,7 +10,9 @@ from support.builders import BASE_TIMESTAMP
 from support.data_directory import BATCHES, CONFIG, RECORDS, id_of, make_directory
 from support.disk import PowerCut, SimulatedDisk
 from tidelog.protocol.batch import walk
+from tidelog.storage.durable_mark import DurableMark
 from tidelog.storage.errors import CorruptLog, DirectoryLocked, UnknownFormat
+from tidelog.storage.leader_epochs import EpochStart, LeaderEpochs
 from tidelog.storage.log import Log
 from tidelog.storage.log_directory import CLEAN_SHUTDOWN, LogDirectory
 from tidelog.storage.repair import Act, Plan, lock_directory, perform, plan_repairs
@@ -92,7 +94,7 @@ def test_indexes_are_built_again_byte_for_byte(base_offset: int, suffix: str) ->
     assert repair(disk) == [Act.INDEXES]
     assert disk.tree()[path_of(base_offset)] == log_before
     log = opened(disk)
-    assert (log.end_offset, batches_in(log), log.recovered.is_clean) == (BATCHES * RECORDS, BATCHES, True)
+    assert (log.end_offset, batches_in(log), log.recovered.quarantined) == (BATCHES * RECORDS, BATCHES, None)
 
 
 def test_a_digest_is_made_again_as_it_was() -> None:
@@ -139,13 +141,18 @@ def test_nothing_is_made_from_a_segment_that_has_rotted_since_it_was_looked_at(s
     assert files_of_log(disk) == before
 
 
-def test_epochs_are_written_as_the_batches_tell_them_and_a_new_one_begins() -> None:
-    """L-15: one that had begun after a cut, and had no batch yet, is not forgotten."""
+@pytest.mark.parametrize(("latest", "text"), [(0, b"0\n2\n0 0\n1 100\n"), (1, b"0\n2\n0 0\n2 100\n")])
+def test_epochs_are_written_as_the_batches_tell_them_and_a_new_one_begins(latest: int, text: bytes) -> None:
+    """L-15: one that had begun after a cut, and had no batch yet, is not forgotten: a later one begins."""
     disk = a_disk()
+    if latest:
+        begun = LeaderEpochs(disk, LOG, [EpochStart(0, 0), EpochStart(latest, 100)])
+        DurableMark.read(disk, LOG).write(100, DurableMark.read(disk, LOG).checkpoint, epochs=begun.known)
     disk.remove(f"{LOG}/leader-epoch-checkpoint")
     assert repair(disk) == [Act.EPOCHS]
-    assert disk.tree()[f"{LOG}/leader-epoch-checkpoint"] == b"0\n2\n0 0\n1 100\n"
+    assert disk.tree()[f"{LOG}/leader-epoch-checkpoint"] == text
     assert batches_in(opened(disk)) == BATCHES
+    assert plan(disk) == Plan(repairs=[], beyond=[])
 
 
 def test_a_tail_is_cut_as_the_next_start_would_cut_it() -> None:
@@ -193,7 +200,7 @@ def test_everything_that_is_derived_is_mended_at_once_and_every_record_is_there(
     disk = a_disk()
     damage_everything_derived(disk)
     done = repair(disk, lambda name: id_of(name.rpartition("-")[0]))
-    assert done == [Act.NAME, Act.EPOCHS, *[Act.INDEXES] * 3, Act.DIGEST, Act.FORGET, Act.RECOVER]
+    assert done == [Act.NAME, *[Act.INDEXES] * 3, Act.DIGEST, Act.FORGET, Act.EPOCHS, Act.RECOVER]
     assert disk.exists(CLEAN_SHUTDOWN)
     assert batches_in(opened(disk)) == BATCHES
 

@@ -9,7 +9,6 @@ from tidelog.storage.config import LogConfig
 from tidelog.storage.errors import CorruptLog, DiskFailed, DiskFull
 from tidelog.storage.handles import Handles
 from tidelog.storage.leader_epochs import EpochStart, LeaderEpochs
-from tidelog.storage.offset_index import OffsetEntry, OffsetIndex
 from tidelog.storage.segment import Boundary, Room, Segment
 from tidelog.storage.segment_indexes import Tally
 from tidelog.storage.time_index import TimeEntry
@@ -48,7 +47,7 @@ def sealed(room: Room, count: int = 30) -> tuple[Segment, bytes]:
     """A segment that lies on the disk, not opened."""
     segment = Segment.create(room, BASE, now_ms=0)
     data = fill(segment, count)
-    segment.finish_indexes()
+    segment.finish()
     end = segment.next_offset
     segment.close()
     return Segment.load(room, BASE, next_offset=end), data
@@ -126,12 +125,12 @@ def test_what_could_not_be_written_is_forgotten() -> None:
         assert (segment.size, segment.staged_size, segment.next_offset) == (len(data), len(data), BASE + 10)
         assert segment.greatest == greatest
     data += fill(segment, 25)
-    segment.finish_indexes()
+    segment.finish()
     segment.close()
     reference = a_room()
     fill(other := Segment.create(reference, BASE, now_ms=0), 5)
     fill(other, 25)
-    other.finish_indexes()
+    other.finish()
     other.close()
     assert isinstance(reference.disk, SimulatedDisk)
     assert disk.tree() == reference.disk.tree()
@@ -196,7 +195,7 @@ def test_a_batch_that_claims_to_reach_beyond_the_end_is_refused_before_it_is_rea
     segment, data = sealed(a_room(disk))
     size = len(data) // 30
     disk.corrupt(segment.path, 29 * size + 8, (2**31 - 1).to_bytes(4, "big"))
-    with pytest.raises(CorruptLog):
+    with pytest.raises(CorruptLog, match="reaches beyond the end"):
         segment.read(Boundary(29 * size, BASE + 58), Boundary(len(data), BASE + 60), size_max=1, at_least_one=True)
 
 
@@ -212,27 +211,30 @@ def test_a_batch_that_claims_to_reach_beyond_the_limit_is_refused_before_it_is_r
         segment.read(begin, limit, size_max=1 if at_least_one else 1 << 20, at_least_one=at_least_one)
 
 
+def test_indexes_that_cannot_be_built_anew_are_not_built_again_for_each_reader(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    disk = SimulatedDisk()
+    segment, _ = sealed(a_room(disk))
+    disk.corrupt(segment.stem + ".index", 3, b"\x04")  # it was 5
+    disk.corrupt(segment.path, 0, bytes(8))
+    for _ in range(2):
+        with pytest.raises(CorruptLog):
+            segment.locate(BASE + 7)
+    assert len([one for one in caplog.messages if one.startswith("rebuilding indexes")]) == 1
+
+
 def test_what_this_process_wrote_and_is_gone_is_damage() -> None:
     """A8: a file that was cut behind everybody's back."""
     disk = SimulatedDisk()
     segment = Segment.create(a_room(disk), BASE, now_ms=0)
     data = fill(segment, 10)
     disk.cut(segment.path, len(data) - 1)
+    limit = Boundary(len(data), BASE + 20)
+    _, end = segment.read(Boundary(0, BASE), limit, size_max=1 << 20, at_least_one=True)
+    assert end.offset == BASE + 18
     with pytest.raises(CorruptLog, match="the file ends here"):
-        segment.read(Boundary(0, BASE), Boundary(len(data), BASE + 20), size_max=1 << 20, at_least_one=True)
-
-
-@pytest.mark.parametrize("entry", [(BASE + 3, -175), (BASE + 4, 2 * 175)], ids=["position", "offset"])
-def test_an_index_that_ends_with_what_is_not_true_is_doubted_at_a_clean_start(entry: tuple[int, int]) -> None:
-    """L-9: the batch decides. And no system reads before the beginning of a file."""
-    disk = SimulatedDisk()
-    room = a_room(disk)
-    segment, _ = sealed(room, 4)
-    path = segment.stem + ".index"
-    disk.cut(path, 0)
-    disk.corrupt(path, 0, OffsetIndex.encode(OffsetEntry(*entry), BASE))
-    with pytest.raises(CorruptLog):
-        Segment.load(room, BASE, next_offset=BASE).load_tail()
+        segment.read(end, limit, size_max=1 << 20, at_least_one=True)
 
 
 @pytest.mark.parametrize("last_offset", [BASE - 1, BASE + 58, BASE + 60, BASE + 99])
@@ -242,18 +244,13 @@ def test_a_time_that_no_batch_has_is_not_confirmed(last_offset: int) -> None:
     assert not segment.confirms(TimeEntry(5030, last_offset))
 
 
-@pytest.mark.parametrize("how", ["resumed", "read again"])
-def test_a_segment_that_takes_appends_again_has_no_digest(how: str) -> None:
+def test_a_segment_that_takes_appends_again_has_no_digest() -> None:
     """What is written next may have the same offsets and sizes, and other bytes."""
     disk = SimulatedDisk()
     room = a_room(disk)
     segment, data = sealed(room)
     disk.open(segment.stem + ".digest", create=True).close()
-    if how == "resumed":
-        segment.load_tail()
-        segment.resume(now_ms=0)
-    else:
-        segment.adopt(Tally(256), Boundary(len(data), BASE + 60), active=False, read_from=0)
+    segment.adopt(Tally(256), Boundary(len(data), BASE + 60), active=True, read_from=len(data))
     assert not disk.exists(segment.stem + ".digest")
 
 
@@ -266,7 +263,7 @@ def test_a_sealed_segment_opens_its_files_when_they_are_wanted_and_gives_them_ba
     assert len(room.handles) == 0
     assert first.locate(BASE + 31).position == 15 * len(data) // 30
     assert len(room.handles) == 1
-    second.finish_indexes()
+    second.finish()
     second.seal()
     second.unpin()
     assert len(room.handles) == 1, "the first one's files are closed"
@@ -279,14 +276,19 @@ def test_a_sealed_segment_opens_its_files_when_they_are_wanted_and_gives_them_ba
 
 def test_a_segment_that_was_closed_can_be_resumed() -> None:
     room = a_room()
-    segment, data = sealed(room, 8)
+    segment = Segment.create(room, BASE, now_ms=0)
+    data = fill(segment, 8)
+    checkpoint = segment.checkpoint(has_producers=False)
+    segment.finish()
+    segment.close()
     reopened = Segment.load(room, BASE, next_offset=BASE)
-    assert reopened.load_tail() == Boundary(len(data), BASE + 16)
+    tally = reopened.resume_indexes(checkpoint)
+    reopened.adopt(tally, Boundary(len(data), BASE + 16), active=True, read_from=len(data))
     reopened.resume(now_ms=0)
     assert reopened.greatest == TimeEntry(5008, BASE + 15)
     assert reopened.first_timestamp == 5001
     fill(reopened, 8, timestamp=5008)
-    reopened.finish_indexes()
+    reopened.finish()
     reopened.close()
     reference = a_room()
     sealed(reference, 16)
@@ -300,7 +302,7 @@ def test_a_segment_that_was_closed_can_be_resumed() -> None:
 def test_one_that_cannot_be_made_leaves_nothing_behind() -> None:
     disk = SimulatedDisk()
     room = a_room(disk)
-    for call, path in (("open", ".log"), ("map", ".index"), ("map", ".timeindex")):
+    for call, path in (("open", ".log"), ("open", ".index"), ("open", ".timeindex")):
         disk.fail_next(call, path=path)
         with pytest.raises(DiskFailed):
             Segment.create(room, BASE, now_ms=0)

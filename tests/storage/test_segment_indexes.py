@@ -6,9 +6,9 @@ from hypothesis import strategies as st
 
 from support.disk import SimulatedDisk
 from tidelog.storage.errors import CorruptLog, DiskFull
-from tidelog.storage.offset_index import OffsetEntry
+from tidelog.storage.offset_index import OffsetEntry, OffsetIndex
 from tidelog.storage.segment_indexes import IndexPoint, SegmentIndexes, Tally, replace_indexes
-from tidelog.storage.time_index import TimeEntry
+from tidelog.storage.time_index import TimeEntry, TimeIndex
 
 Batches = list[tuple[int, int, int]]
 some_batches = st.lists(st.tuples(st.integers(61, 900), st.integers(1, 9), st.integers(-1, 40)), max_size=80)
@@ -54,10 +54,9 @@ def test_an_index_built_again_is_the_one_that_grew(batches: Batches, step: int) 
         grown.add(position, size, offset - 1, timestamp)
         position += size
         if number % step == 0:
-            indexes.reserve(len(grown.points))
             indexes.append(grown.points)
+            indexes.write_out_if_due()
             grown.commit()
-    indexes.reserve(len(grown.points))
     indexes.append(grown.points)
     grown.commit()
     indexes.finish(grown.greatest)
@@ -79,23 +78,28 @@ def test_full_means_that_one_more_would_not_fit_beside_the_entry_that_closing_ad
     assert not indexes.is_full(3)
     assert indexes.is_full(4)
     points = [IndexPoint(OffsetEntry(n, n), TimeEntry(n, n)) for n in range(1, 5)]
-    indexes.reserve(4)
     indexes.append(points)
     assert indexes.is_full(0)
     indexes.finish(TimeEntry(9, 9))
     assert indexes.times.entries.count == 5
 
 
-def test_what_was_reserved_lets_a_segment_be_closed_on_a_full_disk() -> None:
+def test_what_finds_no_space_stays_in_memory_and_is_written_when_there_is_some() -> None:
+    """A7: closing a segment may be tried again, and neither adds nor leaves out an entry."""
     disk = SimulatedDisk()
     indexes = SegmentIndexes.create(disk, "s", 0, size_max=1 << 20)
-    indexes.reserve(1)
     disk.full(0)
     indexes.append([IndexPoint(OffsetEntry(1, 1), TimeEntry(1, 1))])
+    for _ in range(2):
+        with pytest.raises(DiskFull):
+            indexes.finish(TimeEntry(2, 2))
+    assert (indexes.offsets.last, indexes.times.last) == (OffsetEntry(1, 1), TimeEntry(2, 2))
+    disk.full(None)
     indexes.finish(TimeEntry(2, 2))
-    assert indexes.times.entries.count == 2
-    with pytest.raises(DiskFull):
-        indexes.reserve(1000)
+    assert disk.tree() == {
+        "s.index": OffsetIndex.encode(OffsetEntry(1, 1), 0),
+        "s.timeindex": TimeIndex.encode(TimeEntry(1, 1), 0) + TimeIndex.encode(TimeEntry(2, 2), 0),
+    }
 
 
 @pytest.mark.parametrize("suffix", [".index", ".timeindex"])

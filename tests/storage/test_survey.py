@@ -1,15 +1,15 @@
 """What is found in a log's files that nobody has open: every damage, by its bytes, and nothing where there is none."""
 
-import errno
-
 import pytest
 
 from support.builders import with_header
 from support.data_directory import BATCHES, RECORDS, SEGMENTS, make_directory
 from support.disk import SimulatedDisk
 from tidelog.protocol.batch import HEADER_SIZE, crc_of, read_header
-from tidelog.storage.durable_mark import SLOT_SIZE, DurableMark
+from tidelog.storage.disk import File
+from tidelog.storage.durable_mark import SLOT_DISTANCE, SLOT_SIZE, DurableMark, decode_slot
 from tidelog.storage.errors import CorruptLog
+from tidelog.storage.leader_epochs import KnownEpochs
 from tidelog.storage.quarantine import note_damage
 from tidelog.storage.survey import Finding, Grade, Survey, survey_log
 
@@ -41,6 +41,13 @@ def surveyed(disk: SimulatedDisk, *, was_closed: bool = True, decode: bool = Fal
 def the_finding(disk: SimulatedDisk, *, was_closed: bool = True) -> Finding:
     [finding] = surveyed(disk, was_closed=was_closed).findings
     return finding
+
+
+def append_torn(disk: SimulatedDisk) -> None:
+    """Half a batch behind the last one."""
+    file = disk.open(path_of(SEGMENTS[-1]))
+    file.append([disk.tree()[file.path][:HEADER_SIZE]])
+    file.close()
 
 
 def positions(disk: SimulatedDisk, path: str) -> list[int]:
@@ -178,6 +185,15 @@ def test_every_bit_of_a_mark_that_was_closed_counts(at: int) -> None:
         flip(disk, path, position)
 
 
+@pytest.mark.parametrize("size", [0, 1, SLOT_SIZE, 4096, 4096 + SLOT_SIZE - 1])
+def test_a_mark_that_was_cut_is_found(size: int) -> None:
+    """A8: what is gone may be the newer slot."""
+    disk = a_disk()
+    disk.cut(f"{LOG}/durable-mark", size)
+    finding = the_finding(disk)
+    assert (finding.grade, finding.path) == (Grade.DERIVED, f"{LOG}/durable-mark")
+
+
 def test_a_log_that_ends_below_its_mark_has_lost_records() -> None:
     disk = a_disk(closed=False)
     begins = positions(disk, path_of(75))
@@ -197,11 +213,39 @@ def test_a_segment_that_is_missing_is_told_by_its_offsets() -> None:
     for suffix in (".log", ".index", ".timeindex", ".digest"):
         disk.remove(path_of(40, suffix))
     finding = the_finding(disk)
-    assert str(finding) == f"{path_of(75)} at 0, offsets 40 to 74: the segment begins where 40 should be"
+    end = disk.size(path_of(0))
+    missing = "the next segment begins at 75, what was before it is missing"
+    assert str(finding) == f"{path_of(0)} at {end}, offsets 40 to 74: {missing}"
     for suffix in (".log", ".index", ".timeindex"):
         for base_offset in (0, 75):
             disk.remove(path_of(base_offset, suffix))
     assert str(the_finding(disk)) == f"{LOG} at 0: no segment is left; the durable mark is 100"
+
+
+def test_a_segment_of_which_nothing_is_left_is_named_and_its_indexes_stay() -> None:
+    """They are all that tells of it: built anew they would say that it was ever empty."""
+    disk = a_disk()
+    disk.cut(path_of(40), 0)
+    damaged = surveyed(disk).graded(Grade.DAMAGE)
+    missing = "the next segment begins at 75, what was before it is missing"
+    assert [str(finding) for finding in damaged] == [f"{path_of(40)} at 0, offsets 40 to 74: {missing}"]
+
+
+def test_the_file_of_another_log_is_damage_of_the_records_that_should_be_there() -> None:
+    """Whatever offsets it holds: where the next segment begins is known."""
+    disk = a_disk()
+    disk.remove(path_of(40))
+    disk.open(path_of(40), create=True).append([disk.tree()[path_of(75)]])
+    [finding] = surveyed(disk).graded(Grade.DAMAGE)
+    assert (finding.path, finding.begin, finding.end) == (path_of(40), 0, disk.size(path_of(40)))
+    assert (finding.first_offset, finding.next_offset) == (40, 75)
+
+
+def test_bytes_behind_a_sealed_segments_last_batch_are_damage_of_no_record() -> None:
+    disk = a_disk()
+    disk.open(path_of(40)).append([b"junk"])
+    assert the_finding(disk).reason.endswith("; no record is missing")
+    assert the_finding(disk).first_offset is None
 
 
 def test_a_hole_over_several_batches_is_one_finding() -> None:
@@ -228,10 +272,33 @@ def test_the_first_segment_is_missed_too() -> None:
 def test_epochs_that_tell_less_than_the_mark_are_doubted() -> None:
     """L-15."""
     disk = a_disk()
-    DurableMark.read(disk, LOG).write(100, leader_epoch=3)
+    DurableMark.read(disk, LOG).write(100, epochs=KnownEpochs(3, 0))
     finding = the_finding(disk)
     assert (finding.grade, finding.path) == (Grade.DERIVED, f"{LOG}/leader-epoch-checkpoint")
-    assert surveyed(disk).epoch_min == 3
+
+
+@pytest.mark.parametrize("closed", [True, False])
+def test_half_a_mark_makes_a_tail_of_nothing_that_was_closed(*, closed: bool) -> None:
+    """House rule 1.6: what the older half leaves out was acknowledged all the same."""
+    disk = a_disk(closed=closed)
+    for at in (0, SLOT_DISTANCE):
+        slot = decode_slot(disk.tree()[f"{LOG}/durable-mark"][at : at + SLOT_SIZE])
+        if slot is not None and slot.offset == 100:
+            disk.corrupt(f"{LOG}/durable-mark", at, b"rot")
+    assert DurableMark.read(disk, LOG).offset == 0
+    disk.corrupt(path_of(75), 70, b"rot")
+    grades = {one.grade for one in surveyed(disk, was_closed=closed).findings if one.path == path_of(75)}
+    assert grades == {Grade.DAMAGE if closed else Grade.TAIL}
+
+
+@pytest.mark.parametrize("text", [b"0\n1\n1 0\n", b"0\n2\n0 0\n1 40\n"])
+def test_epochs_that_are_not_those_that_the_mark_knows_are_doubted_and_nothing_else_is(text: bytes) -> None:
+    """A8: no batch is held against them."""
+    disk = a_disk()
+    disk.open(f"{LOG}/leader-epoch-checkpoint").truncate(0)
+    disk.open(f"{LOG}/leader-epoch-checkpoint").append([text])
+    finding = the_finding(disk)
+    assert (finding.grade, finding.path) == (Grade.DERIVED, f"{LOG}/leader-epoch-checkpoint")
 
 
 @pytest.mark.parametrize("field", ["base_offset", "leader_epoch"])
@@ -280,13 +347,52 @@ def test_records_under_a_sound_checksum_are_looked_at_when_that_is_asked() -> No
     assert (finding.grade, finding.begin, finding.first_offset) == (Grade.DAMAGE, begins[4], 95)
 
 
-def test_what_the_disk_refuses_is_a_finding_as_well() -> None:
-    """A6."""
-    disk = a_disk()
-    disk.fail_next("open", errno.EIO, path=path_of(40))
-    survey = surveyed(disk)
-    assert [(finding.grade, finding.path) for finding in survey.findings] == [(Grade.DAMAGE, path_of(40))]
-    assert "Input/output error" in survey.findings[0].reason or "EIO" in survey.findings[0].reason
+@pytest.mark.parametrize("closed", [True, False])
+def test_bytes_that_the_disk_does_not_give_are_damage_of_their_batches_and_the_rest_is_read(closed: bool) -> None:
+    """A6: also above the mark, for nobody can say that those are a torn tail."""
+    disk = a_disk(closed=closed)
+    begins = positions(disk, path_of(40))
+    disk.spoil(path_of(40), begins[2] + 5, begins[2] + 6)
+    finding = the_finding(disk, was_closed=closed)
+    assert str(finding) == (
+        f"{path_of(40)} from 0 to {begins[-1]}, offsets 40 to 74: "
+        f"bytes 0 to {begins[-1]} cannot be read: Input/output error"
+    )
+    assert [segment.batches for segment in surveyed(disk).segments] == [8, 0, 5]
+    append_torn(disk)
+    disk.spoil(path_of(40), 0, 0)
+    disk.spoil(path_of(75), disk.size(path_of(75)) - 1, disk.size(path_of(75)))
+    assert the_finding(disk, was_closed=False).grade is Grade.DAMAGE
+
+
+@pytest.mark.parametrize(
+    ("name", "grade"),
+    [
+        (f"{40:020d}.log", Grade.DAMAGE),
+        (f"{40:020d}.index", Grade.DERIVED),
+        (f"{40:020d}.timeindex", Grade.DERIVED),
+        (f"{40:020d}.digest", Grade.DERIVED),
+        (f"{100:020d}.snapshot", Grade.DERIVED),
+        ("durable-mark", Grade.DERIVED),
+        ("leader-epoch-checkpoint", Grade.DERIVED),
+        ("partition.metadata", Grade.DERIVED),
+    ],
+)
+def test_a_file_that_cannot_be_read_is_a_finding_and_every_other_is_looked_at(name: str, grade: Grade) -> None:
+    """A6: whether its bytes are not to be had or it cannot even be opened, as a directory in its place cannot."""
+    for is_directory in (True, False):
+        disk = a_disk()
+        if is_directory:
+            disk.remove(f"{LOG}/{name}")
+            disk.make_directory(f"{LOG}/{name}")
+        else:
+            disk.spoil(f"{LOG}/{name}", 0, 1 << 20)
+        flip(disk, path_of(75), 20)
+        findings = surveyed(disk).findings
+        assert (grade, f"{LOG}/{name}") in [(finding.grade, finding.path) for finding in findings]
+        assert (Grade.DAMAGE, path_of(75)) in [(finding.grade, finding.path) for finding in findings]
+        assert len(findings) == 2
+        assert surveyed(disk).segments[-1].batches == 4
 
 
 def test_one_segment_alone_is_looked_through_without_the_rest() -> None:
@@ -309,3 +415,25 @@ def test_a_log_that_vanishes_meanwhile_is_no_damage() -> None:
     disk = a_disk()
     disk.remove_directory(LOG)
     assert surveyed(disk).findings == []
+
+
+class LivingDisk(SimulatedDisk):
+    """A broker removes something just before a file is looked at."""
+
+    looked_at = removed = ""
+
+    def open(self, path: str, *, create: bool = False) -> File:
+        if path == self.looked_at:
+            (self.remove_directory if self.removed == LOG else self.remove)(self.removed)
+        return super().open(path, create=create)
+
+
+@pytest.mark.parametrize(
+    ("looked_at", "removed"),
+    [(path_of(75, ".snapshot"), path_of(75, ".snapshot")), (path_of(40), LOG), (path_of(75, ".snapshot"), LOG)],
+)
+def test_what_a_broker_removes_meanwhile_is_no_damage(looked_at: str, removed: str) -> None:
+    disk = LivingDisk()
+    make_directory(disk, [LOG])
+    disk.looked_at, disk.removed = looked_at, removed
+    assert survey_log(disk, LOG, was_closed=False).findings == []

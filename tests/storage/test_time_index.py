@@ -13,7 +13,6 @@ BASE = 1 << 40
 
 def an_index(disk: SimulatedDisk, entries: list[TimeEntry]) -> TimeIndex:
     index = TimeIndex.create(disk, "i", BASE, size_max=1 << 20)
-    index.entries.reserve(len(entries))
     for entry in entries:
         index.append(*entry)
     return index
@@ -56,7 +55,6 @@ def test_what_was_closed_can_be_loaded_and_appended_to() -> None:
     index.entries.close()
     loaded = TimeIndex.load(disk, "i", BASE, size_max=1 << 20)
     assert loaded.last == TimeEntry(10, BASE + 4)
-    loaded.entries.reserve(2)
     loaded.append(10, BASE + 5)
     loaded.append(11, BASE + 9)
     assert (loaded.entries.count, loaded.last) == (2, TimeEntry(11, BASE + 9))

@@ -2,31 +2,27 @@
 
 import random
 import tracemalloc
-from uuid import UUID
 
 import pytest
 
 from support.builders import with_header
 from support.disk import SimulatedDisk
+from support.logs import append, open_directory, open_log
 from tidelog.protocol.batch import check, read_header
 from tidelog.protocol.compression import Codec
 from tidelog.protocol.records import build_batch
 from tidelog.storage.config import LogConfig
 from tidelog.storage.log import Log, TimestampOffset
-from tidelog.storage.log_directory import LogDirectory
 
 SMALL = LogConfig(segment_bytes=2048, index_interval_bytes=200)
 
 
 def a_log(config: LogConfig = SMALL) -> Log:
-    directory = LogDirectory.open(SimulatedDisk(), cluster_id=lambda: "c" * 22, now_ms=0)
-    return directory.create_log("t", 0, UUID(int=7), config, now_ms=0)
+    return open_log(open_directory(SimulatedDisk()), config)
 
 
-def append(log: Log, timestamps: list[int], *, codec: Codec = Codec.NONE, now_ms: int = 0) -> None:
-    batch = memoryview(build_batch([(None, b"v" * 20, (), timestamp) for timestamp in timestamps], codec=codec))
-    log.append(batch, check(batch), now_ms=now_ms)
-    log.write_out()
+def batch_of(timestamps: list[int], codec: Codec = Codec.NONE) -> bytearray:
+    return build_batch([(None, b"v" * 20, (), timestamp) for timestamp in timestamps], codec=codec)
 
 
 @pytest.mark.parametrize("seed", range(25))
@@ -37,7 +33,7 @@ def test_the_first_record_that_is_late_enough_is_found_exactly(seed: int) -> Non
     spread = rng.choice((0, 3, 60))
     for number in range(150):
         timestamps = [max(-1, 10 * number + rng.randint(-spread, spread)) for _ in range(rng.randint(1, 4))]
-        append(log, timestamps, codec=rng.choice((Codec.NONE, Codec.GZIP, Codec.ZSTD)))
+        append(log, batch_of(timestamps, rng.choice((Codec.NONE, Codec.GZIP, Codec.ZSTD))))
         model += timestamps
     assert log.segment_count > 3
     for _ in range(150):
@@ -65,8 +61,8 @@ def test_an_empty_log_has_no_record_of_any_time() -> None:
 def test_under_log_append_time_every_record_of_a_batch_has_the_brokers_time() -> None:
     """L-6, B-15."""
     log = a_log(LogConfig(message_timestamp_type="LogAppendTime"))
-    append(log, [5, 6, 7], now_ms=1000)
-    append(log, [1, 2, 3], now_ms=2000)
+    append(log, batch_of([5, 6, 7]), now_ms=1000)
+    append(log, batch_of([1, 2, 3]), now_ms=2000)
     assert log.find_timestamp(7, up_to=6) == TimestampOffset(1000, 0, 0)
     assert log.find_timestamp(1001, up_to=6) == TimestampOffset(2000, 3, 0)
     assert log.find_max_timestamp(up_to=6) == TimestampOffset(2000, 3, 0)
@@ -74,9 +70,9 @@ def test_under_log_append_time_every_record_of_a_batch_has_the_brokers_time() ->
 
 def test_the_leader_epoch_is_the_records_own() -> None:
     log = a_log()
-    append(log, [10])
+    append(log, batch_of([10]))
     log.leader_epochs.assign(4, 1)
-    append(log, [20])
+    append(log, batch_of([20]))
     assert log.find_timestamp(10, up_to=2) == TimestampOffset(10, 0, 0)
     assert log.find_timestamp(11, up_to=2) == TimestampOffset(20, 1, 4)
 
@@ -84,7 +80,7 @@ def test_the_leader_epoch_is_the_records_own() -> None:
 def test_a_batch_whose_records_lie_is_found_by_its_header() -> None:
     """Its checksum holds, so no broker looked inside; the seek must neither fail nor skip it."""
     log = a_log()
-    append(log, [10])
+    append(log, batch_of([10]))
     batch = bytearray(build_batch([(None, b"v", (), 20), (None, b"v", (), 21)]))
     batch[61] = 0x7F
     batch = with_header(batch)

@@ -6,7 +6,6 @@ from pathlib import Path
 from uuid import UUID
 
 from tidelog.broker.metadata.records import Fact, TopicCreated, encode
-from tidelog.protocol.batch import read_header
 from tidelog.protocol.records import build_batch
 from tidelog.storage.checkpoint import replace_file
 from tidelog.storage.config import LogConfig
@@ -18,6 +17,7 @@ from tidelog.storage.survey import make_digest
 
 from .builders import BASE_TIMESTAMP, a_batch
 from .disk import SimulatedDisk
+from .logs import append, flush
 
 TOPIC_ID = UUID("0730b857-ac82-4b84-b81f-7d05647452ce")
 METADATA_ID = UUID("00000000-0000-0000-0000-000000000001")
@@ -49,7 +49,7 @@ def make_directory(
     topics = [TopicCreated(name=topic, topic_id=id_of(topic), partitions=count) for topic, count in partitions.items()]
     metadata = directory.create_log("__cluster_metadata", 0, METADATA_ID, CONFIG, now_ms=BASE_TIMESTAMP)
     for fact in topics if facts is None else facts:
-        append(metadata, bytes(build_batch([(None, encode(fact), (), BASE_TIMESTAMP)])))
+        append(metadata, build_batch([(None, encode(fact), (), BASE_TIMESTAMP)]), now_ms=BASE_TIMESTAMP)
     logs = [metadata]
     for name in names:
         topic, _, partition = name.rpartition("-")
@@ -104,19 +104,4 @@ def fill(log: Log, count: int) -> None:
             producer_epoch=0,
             base_sequence=RECORDS * number,
         )
-        append(log, bytes(batch))
-
-
-def append(log: Log, batch: bytes) -> None:
-    """Append one batch and write it out."""
-    buffer = memoryview(bytearray(batch))
-    log.append(buffer, read_header(buffer), now_ms=BASE_TIMESTAMP)
-    log.write_out()
-
-
-def flush(log: Log) -> None:
-    """Make durable what is written."""
-    round_of_one = log.begin_flush()
-    if round_of_one is not None:
-        round_of_one.sync()
-        log.end_flush(round_of_one)
+        append(log, batch, now_ms=BASE_TIMESTAMP)

@@ -5,21 +5,20 @@ Page cache and platter are kept apart. What `crash()`, a power cut, may do, chos
 * a file keeps every byte that was there at its last `sync`; of what changed since, each sector of 512 bytes is as it
   was then, or as it is now, or, beyond the old size, zeros, and may be torn in the middle; the size is the old one, the
   new one or one in between. Or all of it is lost, or kept, or a prefix of what is new;
-* each page of a mapped file, 4096 bytes, likewise (nobody said when it was to be written);
 * of the steps taken in a directory since its last `sync_directory` (create, rename, remove) any are undone; a rename
   is done or not, never half;
 * locks are free, and every open file is dead.
 
 Never: synced bytes changed; a name that was synced gone. `kill()`, the death of the process alone, loses nothing.
 
-Failures: `fail_next` makes a call fail once, as the operating system would report it; a failed *sync* also forgets
-that its bytes were dirty, so that later syncs succeed without writing them (as Linux does); one of the whole disk those
-of all files that `sync_all_loses` names, but the next sync of such a file still says so. `full(n)` leaves so many bytes
-of space. `crash_at(n)` raises `PowerCut` at the n-th call from now,
-before or after its effect, and at every call after it, until `crash()` or `kill()` begins the next life. (A failed or
-short append leaves the file as it was: that the real one cuts off what got through is proved on the real one.)
-`ignores` names syncs that do nothing, as (call, end of the path), the call being `sync`, `sync_map`, `sync_directory`
-or `sync_all` (whose path is empty): with them a test shows that its checker would notice if the code forgot that sync.
+Failures: `spoil` makes sectors unreadable; `fail_next` makes a call fail once, as the operating system would report
+it; a failed *sync* also forgets that its bytes were dirty, so that later syncs succeed without writing them (as Linux
+does); one of the whole disk those of all files that `sync_all_loses` names, but the next sync of such a file still says
+so. `full(n)` leaves so many bytes of space. `crash_at(n)` raises `PowerCut` at the n-th call from now, before or after
+its effect, and at every call after it, until `crash()` or `kill()` begins the next life. (A failed or short append
+leaves the file as it was: that the real one cuts off what got through is proved on the real one.)
+`ignores` names syncs that do nothing, as (call, end of the path), the call being `sync`, `sync_directory` or
+`sync_all` (whose path is empty): with them a test shows that its checker would notice if the code forgot that sync.
 """
 
 import errno
@@ -28,11 +27,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from tidelog.protocol.batch import Buffer
-from tidelog.storage.disk import File, Lock, Map, failure, lost_in_sync
+from tidelog.storage.disk import File, Lock, failure, lost_in_sync, unreadable
 from tidelog.storage.errors import DirectoryLocked, DiskFailed
 
+from .memory_disk import MemoryLock, Paths, missing
+
 SECTOR_SIZE = 512
-PAGE_SIZE = 4096
 SIZE = 1 << 40
 """Of the whole disk, as it says of itself; how much can be written is for `full` to say."""
 
@@ -49,7 +49,6 @@ class _Inode:
         self.platter = bytearray()
         self.dirty_from: int | None = None
         """What lies before is on the platter. None: all of it is, or is believed to be."""
-        self.mapped = False
         self.owes_error = False
         """Bytes were lost in a sync of the whole disk: who syncs this file next is told."""
 
@@ -57,9 +56,7 @@ class _Inode:
         self.dirty_from = position if self.dirty_from is None else min(self.dirty_from, position)
 
     def sync(self) -> None:
-        if self.mapped:
-            self.platter[:] = self.cache
-        elif self.dirty_from is not None:
+        if self.dirty_from is not None:
             begin = self.dirty_from
             # Before it may lie bytes that a failed sync gave up: on the platter there is nothing.
             self.platter.extend(bytes(max(0, begin - len(self.platter))))
@@ -72,17 +69,15 @@ class _Inode:
 
     def lose(self) -> None:
         """A sync of the whole disk could not write this file."""
-        self.owes_error = self.owes_error or self.dirty_from is not None or (self.mapped and self.cache != self.platter)
+        self.owes_error = self.owes_error or self.dirty_from is not None
         self.forget_dirty()
 
     def crash(self, rng: random.Random) -> None:
         """Leave on the platter what a power cut might, and nothing in the cache."""
-        unit = PAGE_SIZE if self.mapped else SECTOR_SIZE
-        self.platter = _after_power_cut(self.platter, self.cache, rng, unit)
+        self.platter = _after_power_cut(self.platter, self.cache, rng)
         self.cache = bytearray(self.platter)
         self.dirty_from = None
         self.owes_error = False
-        self.mapped = False
 
 
 @dataclass(slots=True)
@@ -109,14 +104,6 @@ class _Directory:
                 node.lose(part, f"{path}{name}/")
             elif part in path + name:
                 node.lose()
-
-    def detach(self) -> None:
-        """The process is gone, and its mappings with it."""
-        for node in self.names.values():
-            if isinstance(node, _Directory):
-                node.detach()
-            else:
-                node.cache = bytearray(node.cache)
 
     def crash(self, rng: random.Random) -> None:
         names = dict(self.durable)
@@ -150,12 +137,13 @@ class SimulatedDisk:
         self.sync_all_loses: str | None = ""
         """One that fails loses what is dirty in files of such a path; None: it tells of somebody else's only."""
         self._ignores = tuple(ignores)
-        self._root = _Directory()
+        self._tree = Paths(_Directory(), _Inode)
         self._life = 0
         self._locks: set[str] = set()
         self._allocated: dict[str, int] = {}
         """Files that take up space and hold nothing, of which no zeros are kept."""
         self._failures: list[tuple[str, int, str]] = []
+        self._bad_sectors: dict[str, tuple[_Inode, range]] = {}
         self._space: int | None = None
         self._cut_at: int | None = None
         self._is_cut = False
@@ -164,14 +152,13 @@ class SimulatedDisk:
 
     def crash(self) -> None:
         """The power is cut, and comes back."""
-        self._root.crash(self.rng)
+        self._tree.root.crash(self.rng)
         self.kill()
 
     def kill(self) -> None:
         """The process dies. What it wrote stays, as the kernel holds it."""
         self._life += 1
         self.has_sync_failed = False
-        self._root.detach()
         self._locks.clear()
         self._failures.clear()
         self._cut_at, self._is_cut = None, False
@@ -183,6 +170,10 @@ class SimulatedDisk:
     def fail_next(self, call: str, error: int = errno.EIO, *, path: str = "") -> None:
         """Make the next call of that name (`append`, `write`, `sync`, `open`, ...) on a path with `path` in it fail."""
         self._failures.append((call, error, path))
+
+    def spoil(self, path: str, begin: int, end: int) -> None:
+        """Give these bytes of a file to nobody from now on; until it is `spoil`ed from 0 to 0, or replaced."""
+        self._bad_sectors[path] = self._tree.file(path), range(begin, end)
 
     def full(self, free: int | None) -> None:
         """Leave so many bytes of space; None: any number."""
@@ -199,18 +190,18 @@ class SimulatedDisk:
                 else:
                     found[prefix + name] = bytes(node.cache)
 
-        visit(self._root, "")
+        visit(self._tree.root, "")
         return found
 
     def corrupt(self, path: str, position: int, data: bytes) -> None:
         """Change bytes behind everybody's back, in the cache and on the platter: rot."""
-        inode = self._file(path)
+        inode = self._paths.file(path)
         for content in (inode.cache, inode.platter):
             content[position : position + len(data)] = data
 
     def cut(self, path: str, size: int) -> None:
         """Shorten a file behind everybody's back."""
-        inode = self._file(path)
+        inode = self._paths.file(path)
         del inode.cache[size:], inode.platter[size:]
 
     # Disk.
@@ -219,30 +210,21 @@ class SimulatedDisk:
         """See `Disk`."""
         return SimulatedFile(self, path, self._opened("open", path, create=create))
 
-    def map(self, path: str, size: int | None = None) -> Map:
-        """See `Disk`."""
-        inode = self._opened("map", path, create=size is not None)
-        inode.mapped = True
-        mapped = SimulatedMap(self, path, inode)
-        if size is not None and size != mapped.size:
-            mapped.resize(size)
-        return mapped
-
     def exists(self, path: str) -> bool:
         """See `Disk`."""
-        return self._find(path) is not None
+        return self._paths.find(path) is not None
 
     def size(self, path: str) -> int:
         """See `Disk`."""
-        return self._allocated.get(path) or len(self._file(path).cache)
+        return self._allocated.get(path) or len(self._paths.file(path).cache)
 
     def list(self, directory: str) -> list[str]:
         """See `Disk`."""
-        return sorted(self._directory(directory).names)
+        return sorted(self._paths.directory(directory).names)
 
     def is_directory(self, path: str) -> bool:
         """See `Disk`."""
-        return isinstance(self._find(path), _Directory)
+        return isinstance(self._paths.find(path), _Directory)
 
     def make_directory(self, path: str) -> None:
         """See `Disk`."""
@@ -254,8 +236,8 @@ class SimulatedDisk:
     def rename(self, source: str, target: str) -> None:
         """See `Disk`. Only within one directory: nobody needs more."""
         with self.changing("rename", source):
-            parent, name = self._parent(source)
-            other, new_name = self._parent(target)
+            parent, name = self._paths.parent(source)
+            other, new_name = self._paths.parent(target)
             assert parent is other, "a rename between directories"
             if name not in parent.names:
                 raise missing(source)
@@ -265,8 +247,8 @@ class SimulatedDisk:
     def remove(self, path: str) -> None:
         """See `Disk`."""
         with self.changing("remove", path):
-            self._file(path)
-            parent, name = self._parent(path)
+            self._paths.file(path)
+            parent, name = self._paths.parent(path)
             del parent.names[name]
             parent.steps.append((name, "", None))
             if self._space is not None:
@@ -274,14 +256,14 @@ class SimulatedDisk:
 
     def remove_directory(self, path: str) -> None:
         """See `Disk`. One step per file, as it is on a real one."""
-        directory = self._directory(path)
+        directory = self._paths.directory(path)
         for name, node in sorted(directory.names.items()):
             if isinstance(node, _Directory):
                 self.remove_directory(f"{path}/{name}")
             else:
                 self.remove(f"{path}/{name}")
         with self.changing("remove_directory", path):
-            parent, name = self._parent(path)
+            parent, name = self._paths.parent(path)
             del parent.names[name]
             parent.steps.append((name, "", None))
 
@@ -289,7 +271,7 @@ class SimulatedDisk:
         """See `Disk`."""
         with self.changing("sync_directory", directory):
             self.syncs += 1
-            names = self._directory(directory)
+            names = self._paths.directory(directory)
             if not self.ignored("sync_directory", directory):
                 names.sync()
 
@@ -299,7 +281,7 @@ class SimulatedDisk:
             raise DirectoryLocked(path)
         self._opened("lock", path, create=True)
         self._locks.add(path)
-        return SimulatedLock(self, path)
+        return MemoryLock(self, path)
 
     def free_bytes(self) -> int:
         """See `Disk`."""
@@ -333,11 +315,11 @@ class SimulatedDisk:
             with self.changing("sync_all", ""):
                 self.syncs += 1
                 if not self.ignored("sync_all", ""):
-                    self._root.sync_all()
+                    self._tree.root.sync_all()
         except DiskFailed as error:
             self.has_sync_failed = True
             if self.sync_all_loses is not None:
-                self._root.lose(self.sync_all_loses)
+                self._tree.root.lose(self.sync_all_loses)
             raise lost_in_sync(error) from error
 
     # For the files.
@@ -364,6 +346,17 @@ class SimulatedDisk:
             if name == call and part in path:
                 del self._failures[number]
                 raise failure(path, OSError(error, errno.errorcode.get(error, str(error))))
+
+    def check_read(self, path: str, begin: int, end: int) -> None:
+        """Fail if that was asked for, or if there are bad sectors; what lies before them the kernel has read."""
+        try:
+            self.check("read", path)
+        except DiskFailed as error:
+            raise unreadable(error, begin, end) from error
+        inode, bad = self._bad_sectors.get(path, (None, range(0)))
+        if inode is self._tree.find(path) and max(begin, bad.start) < min(end, bad.stop):
+            failed = failure(path, OSError(errno.EIO, "Input/output error"))
+            raise unreadable(failed, max(begin, bad.start), end)
 
     def after(self) -> None:
         """The call has had its effect."""
@@ -397,7 +390,7 @@ class SimulatedDisk:
         self._locks.discard(path)
 
     def _opened(self, call: str, path: str, *, create: bool) -> _Inode:
-        node = self._find(path)
+        node = self._paths.find(path)
         if node is None and create:
             with self.changing(call, path):
                 node = _Inode()
@@ -409,33 +402,15 @@ class SimulatedDisk:
         return node
 
     def _add(self, path: str, node: "_Inode | _Directory") -> None:
-        parent, name = self._parent(path)
+        parent, name = self._paths.parent(path)
         parent.names[name] = node
         parent.steps.append((name, "", node))
 
-    def _find(self, path: str) -> "_Inode | _Directory | None":
+    @property
+    def _paths(self) -> Paths[_Inode, _Directory]:
         if self._is_cut:
             raise PowerCut
-        node: _Inode | _Directory | None = self._root
-        for name in path.split("/") if path else ():
-            node = node.names.get(name) if isinstance(node, _Directory) else None
-        return node
-
-    def _file(self, path: str) -> _Inode:
-        node = self._find(path)
-        if not isinstance(node, _Inode):
-            raise missing(path)
-        return node
-
-    def _directory(self, path: str) -> _Directory:
-        node = self._find(path)
-        if not isinstance(node, _Directory):
-            raise missing(path)
-        return node
-
-    def _parent(self, path: str) -> tuple[_Directory, str]:
-        directory, _, name = path.rpartition("/")
-        return self._directory(directory), name
+        return self._tree
 
 
 class _Changing:
@@ -490,7 +465,7 @@ class SimulatedFile:
     def read(self, position: int, size: int) -> bytes:
         """See `File`."""
         self._check_open()
-        self._disk.check("read", self.path)
+        self._disk.check_read(self.path, position, position + size)
         if position < 0 or size < 0:
             raise failure(self.path, OSError(errno.EINVAL, "Invalid argument"))
         return bytes(self._inode.cache[position : position + size])
@@ -511,7 +486,7 @@ class SimulatedFile:
     def sync(self) -> None:
         """See `File`."""
         self._check_open()
-        _sync(self._disk, "sync", self.path, self._inode)
+        _sync(self._disk, self.path, self._inode)
 
     def close(self) -> None:
         """See `File`."""
@@ -524,74 +499,14 @@ class SimulatedFile:
             raise DiskFailed(self.path, "Bad file descriptor")
 
 
-class SimulatedMap:
-    """A mapping of one life: its buffer is the page cache itself."""
-
-    def __init__(self, disk: SimulatedDisk, path: str, inode: _Inode) -> None:
-        self.path = path
-        self._disk, self._inode = disk, inode
-        self._buffer = memoryview(inode.cache)
-
-    @property
-    def buffer(self) -> memoryview:
-        """See `Map`."""
-        return self._buffer
-
-    @property
-    def size(self) -> int:
-        """See `Map`."""
-        return len(self._buffer)
-
-    def resize(self, size: int) -> None:
-        """See `Map`."""
-        with self._disk.changing("resize", self.path):
-            cache = self._inode.cache
-            self._disk.take_space(self.path, size - len(cache))
-            self._buffer.release()
-            if size > len(cache):
-                cache.extend(bytes(size - len(cache)))
-            del cache[size:]
-            self._buffer = memoryview(cache)
-
-    def prepare_sync(self) -> None:
-        """See `Map`."""
-        self._disk.check("prepare_sync", self.path)
-
-    def sync(self) -> None:
-        """See `Map`."""
-        _sync(self._disk, "sync_map", self.path, self._inode)
-
-    def close(self) -> None:
-        """See `Map`."""
-        self._buffer.release()
-        self._buffer = memoryview(b"")
-
-
-class SimulatedLock:
-    """A lock of one life."""
-
-    def __init__(self, disk: SimulatedDisk, path: str) -> None:
-        self._disk, self._path, self._life = disk, path, disk.life
-
-    def release(self) -> None:
-        """See `Lock`."""
-        if self._life == self._disk.life:
-            self._disk.unlock(self._path)
-
-
-def missing(path: str) -> DiskFailed:
-    """What opening a file says that is not there."""
-    return failure(path, OSError(errno.ENOENT, "No such file or directory"))
-
-
-def _sync(disk: SimulatedDisk, call: str, path: str, inode: _Inode) -> None:
+def _sync(disk: SimulatedDisk, path: str, inode: _Inode) -> None:
     try:
-        with disk.changing(call, path):
+        with disk.changing("sync", path):
             disk.syncs += 1
             if inode.owes_error:
                 inode.owes_error = False
                 raise failure(path, OSError(errno.EIO, "Input/output error"))
-            if not disk.ignored(call, path):
+            if not disk.ignored("sync", path):
                 inode.sync()
     except DiskFailed as error:
         disk.has_sync_failed = True
@@ -599,7 +514,7 @@ def _sync(disk: SimulatedDisk, call: str, path: str, inode: _Inode) -> None:
         raise lost_in_sync(error) from error
 
 
-def _after_power_cut(platter: bytearray, cache: bytearray, rng: random.Random, unit: int) -> bytearray:
+def _after_power_cut(platter: bytearray, cache: bytearray, rng: random.Random) -> bytearray:
     """Contents that a power cut may leave of a file whose synced contents are `platter`."""
     if platter == cache:
         return bytearray(cache)
@@ -613,8 +528,8 @@ def _after_power_cut(platter: bytearray, cache: bytearray, rng: random.Random, u
     result = platter[:size].ljust(size, b"\0")
     first = _first_difference(platter, cache)
     end_of_prefix = rng.randint(first, max(first, len(cache)))
-    for begin in range(first - first % unit, size, unit):
-        end = min(begin + unit, size)
+    for begin in range(first - first % SECTOR_SIZE, size, SECTOR_SIZE):
+        end = min(begin + SECTOR_SIZE, size)
         if mode == "prefix":
             if begin < end_of_prefix:
                 torn = min(end, end_of_prefix, len(cache))

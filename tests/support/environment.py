@@ -180,7 +180,7 @@ class WatchedCalls:
         ):
             return None
         result = self._machine.disk_call(self._process, name, lambda: method(*arguments, **options))
-        if name in ("open", "map", "lock"):
+        if name in ("open", "lock"):
             return WatchedCalls(result, self._machine, self._process)
         return result
 

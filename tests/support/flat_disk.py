@@ -8,7 +8,7 @@ import errno
 from collections.abc import Iterator, Mapping, Sequence
 
 from tidelog.protocol.batch import Buffer
-from tidelog.storage.disk import File, Lock, Map, failure
+from tidelog.storage.disk import File, Lock, failure
 from tidelog.storage.errors import DirectoryLocked
 
 SIZE = 1 << 40
@@ -59,10 +59,8 @@ class FlatDisk:
         return changed
 
     def kill(self) -> None:
-        """The process dies, and its locks and mappings with it."""
+        """The process dies, and its locks with it."""
         self._locks.clear()
-        for inode in self._files.values():
-            inode.data = bytes(inode.data)
 
     def crash(self) -> None:
         """Nobody cuts the power of this one."""
@@ -81,13 +79,6 @@ class FlatDisk:
     def open(self, path: str, *, create: bool = False) -> File:
         """See `Disk`."""
         return FlatFile(path, self._opened(path, create=create))
-
-    def map(self, path: str, size: int | None = None) -> Map:
-        """See `Disk`."""
-        mapped = FlatMap(path, self._opened(path, create=size is not None))
-        if size is not None and size != mapped.size:
-            mapped.resize(size)
-        return mapped
 
     def exists(self, path: str) -> bool:
         """See `Disk`."""
@@ -246,47 +237,6 @@ class FlatFile:
 
     def close(self) -> None:
         """See `File`."""
-
-
-class FlatMap:
-    """A mapping."""
-
-    __slots__ = ("_buffer", "_inode", "path")
-
-    def __init__(self, path: str, inode: _Inode) -> None:
-        self.path = path
-        self._inode = inode
-        self._buffer = memoryview(inode.own())
-
-    @property
-    def buffer(self) -> memoryview:
-        """See `Map`."""
-        return self._buffer
-
-    @property
-    def size(self) -> int:
-        """See `Map`."""
-        return len(self._buffer)
-
-    def resize(self, size: int) -> None:
-        """See `Map`."""
-        self._buffer.release()
-        own = self._inode.own()
-        if size > len(own):
-            own.extend(bytes(size - len(own)))
-        del own[size:]
-        self._buffer = memoryview(own)
-
-    def prepare_sync(self) -> None:
-        """See `Map`."""
-
-    def sync(self) -> None:
-        """See `Map`."""
-
-    def close(self) -> None:
-        """See `Map`."""
-        self._buffer.release()
-        self._buffer = memoryview(b"")
 
 
 class FlatLock:

@@ -21,7 +21,6 @@ CALLS = (
     "pwritev2",
     "ftruncate",
     "fallocate",
-    "mmap",
     "fdatasync",
     "fsync",
     "syncfs",
