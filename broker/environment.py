@@ -20,7 +20,7 @@ from .acceptor import Acceptor
 T = TypeVar("T")
 
 ACCEPT_BACKLOG = 1024
-BLOCKING_THREADS = 4
+BLOCKING_THREADS = 8
 UNLIMITED_DESCRIPTORS = 1 << 30
 
 

@@ -1,24 +1,28 @@
-"""Group commit: one round of fdatasync for all who wait.
+"""Group commit: one fdatasync for all who wait for a log.
 
-A partition that wrote kicks the flusher. The round starts once the loop has finished what it is doing, takes every
-dirty partition there is, syncs each log's files and then tells each partition how far it is durable; what is written
-meanwhile waits for the next round, which starts as soon as this one ends. There is no artificial delay: at low load a
-round holds one append, at high load thousands.
+A partition that wrote kicks the flusher. Once the loop has finished what it is doing, the dirty logs are synced, each
+by itself and up to `SYNCS_MAX` at a time, and each partition is told how far it is durable when its own sync ends. What
+is written to a log meanwhile waits for its next one, which begins when its turn comes. There is no artificial delay: at
+low load a sync serves one append, at high load thousands. A file for which the disk takes long, or hangs, holds up its
+own log; only `SYNCS_MAX` of them at the same time hold up all.
 
-A sync is done on the loop while it is measured to be quicker than the hop to a thread (`inline_max_s`), in the pool
-otherwise. A failed sync is final for that log (the kernel may have dropped the pages: a second fsync would lie);
-other logs go on.
+Syncs are done on the loop while they are measured to be quicker than the hop to a thread (`inline_max_s`), in the pool
+otherwise. A failed sync is final for that log (the kernel may have dropped the pages: a second fsync would lie); other
+logs go on.
 
-A round of many logs is one sync of everything on the disk (`Volume.sync_all`) where that is measured to be quicker. It
-also writes what other programs have left unwritten, so it may become slow at any time: then it is not used again until
-the rounds have taken a hundred times as long as was lost by it. When it fails that says nothing of our logs: the error
-may be a neighbour's, or an old one. So each log of the round is then synced by itself, for the kernel tells whoever
-syncs a file what befell that file; and a sync of everything is not used again.
+Many dirty logs are made durable by one sync of everything on the disk (`Volume.sync_all`) where that is measured to be
+quicker. It also writes what other programs have left unwritten, so it may become slow at any time: then it is not used
+again until syncs have taken a hundred times as long as was lost by it. It is given up when it takes much longer than
+its logs would have taken one by one, and it is not believed when it fails, for that says nothing of our logs: the error
+may be a neighbour's, or an old one. Either way each of its logs is then synced by itself, for the kernel tells whoever
+syncs a file what befell that file; and after a failure a sync of everything is not used again.
+
+Invariants: a log has one flush at a time, which is synced by one thread at a time and ended once.
 """
 
 import asyncio
 import logging
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Callable
 from functools import partial
 from typing import Protocol
@@ -32,13 +36,17 @@ from ..metrics import Metrics
 logger = logging.getLogger(__name__)
 
 INLINE_SYNC_MAX_S = 0.0005
+SYNCS_MAX = 4
+"""In the pool at a time: disks take several at once, and one that hangs must not be all there are."""
 SMOOTHING = 0.2
 """Weight of the newest measurement in the running mean of a sync's duration."""
 LOGS_MIN = 8
 """For fewer logs a sync of everything is never tried: there would be little to gain."""
 PATIENCE = 0.01
-"""The part of the rounds' time that may be spent on trying again what was slow."""
-
+"""The part of the syncs' time that may be spent on trying again what was slow."""
+GIVE_UP_S_MIN = 0.1
+GIVE_UP_RATIO = 2
+"""A sync of everything is given up when it takes so many times as long as its logs would have taken one by one."""
 
 Outcome = tuple[float, StorageError | None]
 """How long a sync took, in seconds, and why it failed, if it did."""
@@ -85,8 +93,11 @@ class Flushable(Protocol):
         """It is not, and never will be."""
 
 
+Work = tuple[Flushable, Flush]
+
+
 class Flusher:
-    """Runs commit rounds, one at a time."""
+    """Has the logs synced."""
 
     def __init__(self, environment: Environment, metrics: Metrics, *, inline_max_s: float = INLINE_SYNC_MAX_S) -> None:
         self._environment = environment
@@ -97,15 +108,23 @@ class Flusher:
         """What a sync of everything is taken to cost; nothing, until one was tried."""
         self._disk: Volume | None = None
         """The one that all logs lie on."""
-        self._dirty: dict[Flushable, None] = {}
-        self._scheduled = False
-        self._in_pool = False
-        self._after_round: list[Callable[[], None]] = []
+        self._dirty: OrderedDict[Flushable, None] = OrderedDict()
+        """Kicked, and not in a sync."""
+        self._syncing: dict[Flushable, list[Callable[[], None]]] = {}
+        """Those whose flush has begun, with what is to be done at its end."""
+        self._kicked_again: set[Flushable] = set()
+        """Since it has begun."""
+        self._one_by_one: deque[Work] = deque()
+        """Flushes that a sync of everything has not ended."""
+        self._at_once: list[Work] | None = None
+        """The flushes that the sync of everything is to end, while it goes on; none, once it was given up."""
+        self._is_scheduled = False
+        self._in_pool = 0
 
     @property
     def is_idle(self) -> bool:
-        """Nothing is dirty and no round is under way."""
-        return not self._dirty and not self._in_pool
+        """Nothing is dirty and no flush is under way."""
+        return not self._dirty and not self._syncing
 
     def lies_on(self, disk: Volume) -> None:
         """All logs lie on this disk."""
@@ -113,68 +132,78 @@ class Flusher:
         self._disk = disk if disk.syncs_all else None
 
     def kick(self, partition: Flushable) -> None:
-        """Sync this one in the next round."""
-        self._dirty[partition] = None
-        self._schedule()
+        """Sync this one as soon as can be."""
+        if partition in self._syncing:
+            self._kicked_again.add(partition)
+        else:
+            self._dirty[partition] = None
+            self._schedule()
 
-    def after_round(self, callback: Callable[[], None]) -> None:
-        """Call back when no sync is under way (a log must not be deleted during one); at once if none is."""
-        if self._in_pool:
-            self._after_round.append(callback)
+    def when_free(self, partition: Flushable, callback: Callable[[], None]) -> None:
+        """Call back when no sync of this one is under way (it must not be deleted during one); at once if none is."""
+        if partition in self._syncing:
+            self._syncing[partition].append(callback)
         else:
             callback()
 
     async def drain(self) -> None:
         """Wait until all that was kicked has been synced or has failed."""
         while not self.is_idle:
-            done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            if self._in_pool:
-                self._after_round.append(partial(done.set_result, None))
+            if self._syncing:
+                done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+                self.when_free(next(iter(self._syncing)), partial(done.set_result, None))
                 await done
             else:
                 await asyncio.sleep(0)
 
     def _schedule(self) -> None:
-        if not self._scheduled and not self._in_pool:
-            self._scheduled = True
-            asyncio.get_running_loop().call_soon(self._begin_round)
+        if not self._is_scheduled and self._in_pool < SYNCS_MAX:
+            self._is_scheduled = True
+            asyncio.get_running_loop().call_soon(self._begin)
 
-    def _begin_round(self) -> None:
-        self._scheduled = False
-        assert not self._in_pool, "two commit rounds at once"
-        dirty, self._dirty = self._dirty, {}
-        work = [(partition, flush) for partition in dirty if (flush := partition.begin_flush()) is not None]
-        if not work:
+    def _begin(self) -> None:
+        self._is_scheduled = False
+        seconds = self._sync_s * len(self._dirty)
+        if not self._in_pool and not self._one_by_one and seconds < self._inline_max_s:
+            for _ in range(len(self._dirty)):
+                if (work := self._next()) is not None:
+                    self._end_each(work, self._timed(work[1].sync))
             return
-        flushes = [flush for _, flush in work]
-        seconds = self._sync_s * len(work)
-        if seconds < self._inline_max_s:
-            self._end_round(work, self._sync_each(flushes))
-            return
-        self._in_pool = True
         disk = self._disk
-        if disk is not None and len(work) >= LOGS_MIN and self._sync_all_s <= seconds and disk.syncs_all:
-            future = self._environment.run_blocking(lambda: self._sync_everything(disk, flushes))
-        else:
-            self._sync_all_s -= PATIENCE * seconds
-            future = self._environment.run_blocking(lambda: self._sync_each(flushes))
-        future.add_done_callback(lambda future: self._end_pooled_round(work, future))
+        if disk is not None and self._can_sync_everything(disk, seconds):
+            self._sync_everything(disk, seconds)
+        while self._in_pool < SYNCS_MAX and (work := self._next()) is not None:
+            self._run(work[1].sync, partial(self._end_each, work))
 
-    # These three alone may run in a thread: they touch nothing but what they sync and the clock.
+    def _next(self) -> Work | None:
+        """What is to be synced next; None if there is nothing."""
+        return self._one_by_one.popleft() if self._one_by_one else self._next_dirty()
 
-    def _sync_each(self, flushes: list[Flush]) -> list[Outcome]:
-        return [self._timed(flush.sync) for flush in flushes]
+    def _next_dirty(self) -> Work | None:
+        while self._dirty:
+            partition, _ = self._dirty.popitem(last=False)
+            flush = partition.begin_flush()
+            if flush is not None:
+                self._syncing[partition] = []
+                return partition, flush
+        return None
 
-    def _sync_everything(self, disk: Volume, flushes: list[Flush]) -> list[Outcome]:
-        seconds, failure = self._timed(disk.sync_all)
-        if failure is not None:
-            logger.warning("sync of the whole disk failed, from now on each log is synced error=%s", failure)
-            return self._sync_each(flushes)
-        for flush in flushes:
-            flush.leave_snapshot()
-        return [(seconds, None)]
+    def _run(self, sync: Callable[[], None], end: Callable[[Outcome], None]) -> None:
+        """Do it in the pool."""
+
+        def ended(future: asyncio.Future[Outcome]) -> None:
+            self._in_pool -= 1
+            if future.cancelled():
+                return
+            end(future.result())
+            if self._dirty or self._one_by_one:
+                self._schedule()
+
+        self._in_pool += 1
+        self._environment.run_blocking(lambda: self._timed(sync)).add_done_callback(ended)
 
     def _timed(self, sync: Callable[[], None]) -> Outcome:
+        """May run in a thread: it touches nothing but what it syncs and the clock."""
         started = self._environment.monotonic()
         failure: StorageError | None = None
         try:
@@ -183,33 +212,66 @@ class Flusher:
             failure = error
         return self._environment.monotonic() - started, failure
 
-    def _end_pooled_round(self, work: list[tuple[Flushable, Flush]], future: asyncio.Future[list[Outcome]]) -> None:
-        self._in_pool = False
-        if future.cancelled():
-            return
-        outcomes = future.result()
-        if len(outcomes) == len(work):
-            self._end_round(work, outcomes)
+    # A log by itself
+
+    def _end_each(self, work: Work, outcome: Outcome) -> None:
+        seconds, failure = outcome
+        self._sync_s += SMOOTHING * (seconds - self._sync_s)
+        self._sync_all_s -= PATIENCE * seconds
+        self._metrics.fsync.observe(seconds)
+        self._tell(work, failure)
+
+    def _tell(self, work: Work, failure: StorageError | None) -> None:
+        partition, flush = work
+        waiting = self._syncing.pop(partition)
+        if failure is None:
+            partition.flushed(flush)
         else:
-            [(seconds, _)] = outcomes
-            self._end_round_of_all(work, seconds)
-        waiting, self._after_round = self._after_round, []
+            partition.flush_failed(flush, failure)
         for callback in waiting:
             callback()
-        if self._dirty:
-            self._schedule()
+        if partition in self._kicked_again:
+            self._kicked_again.remove(partition)
+            self.kick(partition)
 
-    def _end_round(self, work: list[tuple[Flushable, Flush]], outcomes: list[Outcome]) -> None:
-        for (partition, flush), (seconds, failure) in zip(work, outcomes, strict=True):
-            self._sync_s += SMOOTHING * (seconds - self._sync_s)
-            self._metrics.fsync.observe(seconds)
-            if failure is None:
-                partition.flushed(flush)
+    # Everything at once
+
+    def _can_sync_everything(self, disk: Volume, seconds: float) -> bool:
+        """Whether that is worth while: one by one they would take so long."""
+        return self._at_once is None and len(self._dirty) >= LOGS_MIN and self._sync_all_s <= seconds and disk.syncs_all
+
+    def _sync_everything(self, disk: Volume, seconds: float) -> None:
+        self._at_once = []
+        while (work := self._next_dirty()) is not None:
+            self._at_once.append(work)
+        patience_s = max(GIVE_UP_S_MIN, GIVE_UP_RATIO * seconds)
+        timer = asyncio.get_running_loop().call_later(patience_s, self._give_up)
+
+        def end(outcome: Outcome) -> None:
+            timer.cancel()
+            self._end_everything(outcome)
+
+        self._run(disk.sync_all, end)
+
+    def _give_up(self) -> None:
+        """It takes too long, and may hang for one file of many."""
+        assert self._at_once is not None
+        logger.warning("sync of the whole disk takes long, each log is synced logs=%d", len(self._at_once))
+        self._one_by_one.extend(self._at_once)
+        self._at_once = []
+        self._schedule()
+
+    def _end_everything(self, outcome: Outcome) -> None:
+        self._sync_all_s, failure = outcome
+        assert self._at_once is not None
+        works, self._at_once = self._at_once, None
+        if failure is not None:
+            logger.warning("sync of the whole disk failed, from now on each log is synced error=%s", failure)
+            self._one_by_one.extend(works)
+            return
+        self._metrics.fsync.observe(self._sync_all_s)
+        for work in works:
+            if work[1].snapshot is None:
+                self._tell(work, None)
             else:
-                partition.flush_failed(flush, failure)
-
-    def _end_round_of_all(self, work: list[tuple[Flushable, Flush]], seconds: float) -> None:
-        self._sync_all_s = seconds
-        self._metrics.fsync.observe(seconds)
-        for partition, flush in work:
-            partition.flushed(flush)
+                self._one_by_one.append(work)  # that has still to be written, beside the loop

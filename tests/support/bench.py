@@ -47,6 +47,9 @@ class WatchedDisk(SimulatedDisk):
         """Paths, in order; the empty one is all of them at once."""
         self.appended: list[str] = []
         self.sync_s = self.sync_all_s = 0.0
+        self.slow: dict[str, float] = {}
+        """How long a call of the pool is held up by the sync of a path that holds this; the loop goes on meanwhile."""
+        self.environment: BenchEnvironment | None = None
         self._loop = loop
 
     def before(self, call: str, path: str) -> None:
@@ -54,6 +57,9 @@ class WatchedDisk(SimulatedDisk):
         if call in ("sync", "sync_all"):
             self.synced.append(path)
             self._loop.spend(self.sync_s if call == "sync" else self.sync_all_s)
+            if self.environment is not None:
+                for part, seconds in self.slow.items():
+                    self.environment.held_s += seconds if part in path or call == "sync_all" else 0.0
         elif call == "append":
             self.appended.append(path)
         super().before(call, path)
@@ -70,6 +76,8 @@ class BenchEnvironment:
         self.random = random.Random(SEED)
         self.pooled = 0
         """Calls that were given to the pool."""
+        self.held_s = 0.0
+        """How long the one that is running is held up."""
         self._loop = loop
         self._disk = disk
 
@@ -79,7 +87,7 @@ class BenchEnvironment:
 
     def monotonic(self) -> float:
         """See `Environment`."""
-        return self._loop.time()
+        return self._loop.time() + self.held_s
 
     def disk(self, directory: str) -> Volume:
         """The one disk."""
@@ -89,7 +97,31 @@ class BenchEnvironment:
     def run_blocking(self, function: Callable[[], T]) -> asyncio.Future[T]:
         """Later, and counted."""
         self.pooled += 1
-        return self._loop.run_in_executor(None, function)
+        answer: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+
+        def held_up() -> float:
+            self.held_s = 0.0
+            try:
+                result = function()
+            finally:
+                seconds, self.held_s = self.held_s, 0.0
+            results.append(result)
+            return seconds
+
+        def ran(future: asyncio.Future[float]) -> None:
+            if answer.done():
+                return
+            error = future.exception()
+            if error is not None:
+                answer.set_exception(error)
+            elif future.result():
+                self._loop.call_later(future.result(), lambda: answer.set_result(results[0]))
+            else:
+                answer.set_result(results[0])
+
+        results: list[T] = []
+        self._loop.run_in_executor(None, held_up).add_done_callback(ran)
+        return answer
 
     async def listen(self, host: str, port: int, factory: Callable[[], asyncio.BaseProtocol]) -> asyncio.AbstractServer:
         """In the simulated network."""
@@ -124,7 +156,7 @@ class Bench:
     def __init__(self, loop: SimLoop, *, seed: int = SEED) -> None:
         self.loop = loop
         self.disk = WatchedDisk(loop, seed)
-        self.environment = BenchEnvironment(loop, self.disk)
+        self.environment = self.disk.environment = BenchEnvironment(loop, self.disk)
         self.metrics = Metrics()
         self.fetches = DelayedFetches(lambda answer: answer())
         self.flusher = Flusher(self.environment, self.metrics, inline_max_s=0.0)
@@ -181,10 +213,10 @@ class Bench:
         """Until nothing is dirty."""
         await self.flusher.drain()
 
-    async def end_of_round(self) -> None:
-        """Until the round that is in the pool is over, and the next one has not begun."""
+    async def end_of_sync(self, partition: Partition) -> None:
+        """Until the sync of this one that is in the pool is over, and the next one has not begun."""
         over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self.flusher.after_round(lambda: over.set_result(None))
+        self.flusher.when_free(partition, lambda: over.set_result(None))
         await over
 
     async def serve(self, *overrides: str, inline_sync_max_s: float = 0.0) -> House:

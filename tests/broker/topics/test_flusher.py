@@ -8,7 +8,7 @@ import pytest
 from support.bench import Append, Bench, on_the_bench, readable
 from support.builders import a_batch
 from tidelog.broker.errors import code_of
-from tidelog.broker.topics.flusher import LOGS_MIN, Flusher
+from tidelog.broker.topics.flusher import LOGS_MIN, SYNCS_MAX, Flusher
 from tidelog.broker.topics.partition import Partition
 from tidelog.protocol.errors import ErrorCode
 from tidelog.storage.errors import DiskFailed, LogOffline
@@ -18,13 +18,19 @@ def answers(*appends: Append) -> list[list[Exception | None]]:
     return [append.answers for append in appends]
 
 
+def code_of_answer(append: Append) -> ErrorCode:
+    """Why it was refused."""
+    assert append.error is not None
+    return code_of(append.error)
+
+
 async def turn() -> None:
-    """One turn of the loop: the round that was scheduled begins."""
+    """One turn of the loop: what was scheduled begins."""
     await asyncio.sleep(0)
 
 
 @on_the_bench
-async def test_one_round_serves_all_who_wait(bench: Bench) -> None:
+async def test_one_sync_serves_all_who_wait_for_a_log(bench: Bench) -> None:
     partitions = [bench.partition("orders", index) for index in range(3)]
     bench.disk.synced.clear()
     appends = [bench.produce(partition) for _ in range(5) for partition in partitions]
@@ -32,18 +38,17 @@ async def test_one_round_serves_all_who_wait(bench: Bench) -> None:
     await bench.settle()
     assert answers(*appends) == [[None]] * 15
     assert [bench.disk.syncs_of(f"orders-{index}") for index in range(3)] == [1, 1, 1]
-    assert bench.environment.pooled == 1
 
 
 @on_the_bench
-async def test_what_is_written_during_a_round_waits_for_the_next(bench: Bench) -> None:
+async def test_what_is_written_during_a_sync_waits_for_the_next(bench: Bench) -> None:
     partition = bench.partition()
     bench.disk.synced.clear()
     first = bench.produce(partition)
     await turn()
-    assert bench.environment.pooled == 1, "the round is under way"
+    assert bench.environment.pooled == 1, "the sync is under way"
     second, third = bench.produce(partition), bench.produce(partition)
-    await bench.end_of_round()
+    await bench.end_of_sync(partition)
     assert answers(first, second, third) == [[None], [], []]
     assert partition.high_watermark == 1
     await bench.settle()
@@ -52,7 +57,7 @@ async def test_what_is_written_during_a_round_waits_for_the_next(bench: Bench) -
 
 
 @on_the_bench
-async def test_a_round_leaves_out_what_has_nothing_to_sync(bench: Bench) -> None:
+async def test_what_has_nothing_to_sync_is_left_out(bench: Bench) -> None:
     clean, dirty = bench.partition("clean"), bench.partition("dirty")
     bench.disk.synced.clear()
     bench.flusher.kick(clean)
@@ -98,7 +103,7 @@ async def test_a_log_whose_sync_failed_is_never_synced_again(bench: Bench) -> No
 
 
 @on_the_bench
-async def test_who_waits_for_a_log_that_went_offline_before_the_round_is_told(bench: Bench) -> None:
+async def test_who_waits_for_a_log_that_went_offline_before_its_sync_is_told(bench: Bench) -> None:
     partition, other = bench.partition(), bench.partition("other")
     bench.produce(partition)
     await bench.settle()
@@ -135,7 +140,7 @@ async def test_how_long_a_sync_takes_decides_where_it_is_done(bench: Bench) -> N
 
 
 @on_the_bench
-async def test_an_inline_round_is_over_within_one_turn(bench: Bench) -> None:
+async def test_a_sync_on_the_loop_is_over_within_one_turn(bench: Bench) -> None:
     bench.flusher = Flusher(bench.environment, bench.metrics, inline_max_s=1.0)
     partition = bench.partition()
     bench.produce(partition)
@@ -169,7 +174,7 @@ async def test_drain_waits_for_all_that_was_kicked_and_is_kicked_meanwhile(bench
     later: list[Append] = []
     one = bench.produce(first)
     await turn()
-    bench.flusher.after_round(lambda: later.append(bench.produce(second)))
+    bench.flusher.when_free(first, lambda: later.append(bench.produce(second)))
     await bench.settle()
     assert bench.flusher.is_idle
     assert answers(one, *later) == [[None], [None]]
@@ -187,16 +192,18 @@ async def test_drain_ends_when_syncs_fail(bench: Bench) -> None:
 @on_the_bench
 async def test_what_must_not_happen_during_a_sync_waits_for_its_end(bench: Bench) -> None:
     """Deleting a log, for one."""
-    partition = bench.partition()
+    partition, other = bench.partition(), bench.partition("other")
     done: list[str] = []
-    bench.flusher.after_round(lambda: done.append("idle"))
+    bench.flusher.when_free(partition, lambda: done.append("idle"))
     assert done == ["idle"], "nothing is under way"
     append = bench.produce(partition)
-    bench.flusher.after_round(lambda: done.append("kicked"))
-    assert done == ["idle", "kicked"], "a round that has not begun takes no files yet"
+    bench.flusher.when_free(partition, lambda: done.append("kicked"))
+    assert done == ["idle", "kicked"], "a sync that has not begun takes no files yet"
     await turn()
-    bench.flusher.after_round(lambda: done.append(f"after {append.answers}"))
+    bench.flusher.when_free(partition, lambda: done.append(f"after {append.answers}"))
     assert len(done) == 2
+    bench.flusher.when_free(other, lambda: done.append("another"))
+    assert done.pop() == "another"
     await bench.settle()
     assert done == ["idle", "kicked", "after [None]"]
 
@@ -210,6 +217,114 @@ async def test_every_sync_is_measured(bench: Bench) -> None:
     await bench.settle()
     assert sum(bench.metrics.fsync.counts) == 3
     assert bench.metrics.fsync.sum == pytest.approx(0.06)
+
+
+# A file for which the disk takes long
+
+
+HANGS_S = 60.0
+SOON_S = 1.0
+
+
+async def waited(bench: Bench, partitions: list[Partition]) -> list[float]:
+    """How long a producer of each partition waits for its acknowledgement; all of them produce now."""
+    began = bench.loop.time()
+    appends = [bench.produce(partition) for partition in partitions]
+    seconds = [-1.0] * len(appends)
+    while -1.0 in seconds:
+        await asyncio.sleep(0.001)
+        for index, append in enumerate(appends):
+            if append.answers and seconds[index] < 0:
+                assert append.error is None
+                seconds[index] = bench.loop.time() - began
+    return seconds
+
+
+async def tries_of(bench: Bench, partitions: list[Partition], *, count: int = 100) -> list[float]:
+    """How long their producers wait, sorted, in so many tries."""
+    return sorted([seconds for _ in range(count) for seconds in await waited(bench, partitions)])
+
+
+@on_the_bench
+async def test_a_file_whose_sync_hangs_holds_up_its_own_log_only(bench: Bench) -> None:
+    """A6. What was written to it meanwhile is durable with its next sync."""
+    hanging, *others = [bench.partition("orders", index) for index in range(LOGS_MIN - 1)]
+    bench.disk.slow = {"orders-0/": HANGS_S}
+    began = bench.loop.time()
+    first = bench.produce(hanging)
+    await turn()
+    second = bench.produce(hanging)
+    for _ in range(10):
+        assert max(await waited(bench, others)) < SOON_S
+    assert answers(first, second) == [[], []]
+    bench.disk.synced.clear()
+    await bench.end_of_sync(hanging)
+    assert bench.loop.time() - began >= HANGS_S
+    assert answers(first, second) == [[None], []]
+    await bench.settle()
+    assert answers(first, second) == [[None], [None]]
+    assert bench.disk.syncs_of("orders-0") == 1
+
+
+@on_the_bench
+async def test_a_file_that_is_slow_holds_up_no_other_log(bench: Bench) -> None:
+    """A6: the 99th percentile of the others is at most twice what it was."""
+    partitions = [bench.partition("orders", index) for index in range(LOGS_MIN - 1)]
+    bench.disk.sync_s = 0.002
+    before = await tries_of(bench, partitions[1:])
+    bench.disk.slow = {"orders-0/": 0.05}
+    slow: list[Append] = []
+
+    def produce_slowly() -> None:
+        if not slow or slow[-1].answers:
+            slow.append(bench.produce(partitions[0]))
+        timer.append(bench.loop.call_later(0.001, produce_slowly))
+
+    timer: list[asyncio.TimerHandle] = []
+    produce_slowly()
+    after = await tries_of(bench, partitions[1:])
+    timer[-1].cancel()
+    assert len(slow) > 10
+    assert after[len(after) * 99 // 100] <= 2 * before[len(before) * 99 // 100]
+
+
+@on_the_bench
+async def test_a_few_files_whose_syncs_hang_hold_up_all_until_one_of_them_returns(bench: Bench) -> None:
+    """The pool has an end. Whoever needs no sync is served."""
+    hanging = [bench.partition("hanging", index) for index in range(SYNCS_MAX)]
+    other = bench.partition("other")
+    bench.disk.slow = {"hanging-": HANGS_S, "hanging-2/": -HANGS_S / 2}
+    for partition in hanging:
+        bench.produce(partition)
+    await turn()
+    late, early = bench.produce(other), bench.produce(other, acks=1)
+    await bench.end_of_sync(hanging[2])
+    assert answers(late, early) == [[], [None]]
+    await asyncio.sleep(SOON_S)
+    assert answers(late) == [[None]]
+    assert not any(partition.high_watermark for partition in hanging if partition is not hanging[2])
+    await bench.settle()
+
+
+@on_the_bench
+async def test_a_log_whose_sync_hangs_is_deleted_after_it_and_others_at_once(bench: Bench) -> None:
+    house = await bench.serve()
+    await house.create("hanging")
+    await house.create("other")
+    topics = house.server.topics
+    hanging, other = topics.by_name("hanging"), topics.by_name("other")
+    assert hanging is not None
+    assert other is not None
+    bench.disk.slow = {"hanging-0/": HANGS_S}
+    append = bench.produce(hanging.partitions[0])
+    await turn()
+    for topic in (other, hanging):
+        topics.delete(topic, lambda _: None)
+    await asyncio.sleep(SOON_S)
+    assert (bench.disk.exists("hanging-0"), bench.disk.exists("other-0")) == (True, False)
+    assert code_of_answer(append) == ErrorCode.UNKNOWN_TOPIC_OR_PARTITION
+    await asyncio.sleep(HANGS_S)
+    assert not bench.disk.exists("hanging-0")
 
 
 # One sync of everything
@@ -268,9 +383,9 @@ async def test_what_is_measured_to_be_slower_is_left_and_tried_again_later(bench
     assert [await many.round() and many.was_at_once() for _ in range(20)] == [True] * 20
     bench.disk.sync_all_s = 0.2
     await many.round()
-    assert many.was_at_once(), "nobody can know"
+    assert EVERYTHING in bench.disk.synced, "nobody can know"
     began, rounds = bench.loop.time(), 0
-    while not (await many.round() and many.was_at_once()):
+    while not (await many.round() and EVERYTHING in bench.disk.synced):
         rounds += 1
     assert 0.005 < 0.2 / (bench.loop.time() - 0.2 - began) < 0.02, "about a hundredth of the time is spent on trying"
     bench.disk.sync_all_s = 0.001
@@ -282,9 +397,9 @@ async def test_what_is_measured_to_be_slower_is_left_and_tried_again_later(bench
 async def test_where_it_cannot_be_believed_each_log_is_synced(bench: Bench) -> None:
     """A5: after a failed sync it would tell of that failure again, and cost logs that have nothing to do with it."""
     many = Many(bench)
-    bench.disk.fail_next("sync_map")
+    bench.disk.fail_next("sync")
     with pytest.raises(DiskFailed):
-        bench.disk.map("some-map", 10).sync()
+        bench.disk.open("some-file", create=True).sync()
     appends = await many.round()
     assert EVERYTHING not in bench.disk.synced
     assert answers(*appends) == [[None]] * LOGS_MIN
@@ -318,6 +433,39 @@ async def test_after_it_has_failed_it_is_not_used_again(bench: Bench) -> None:
 
 
 @on_the_bench
+async def test_when_it_takes_long_it_is_given_up_and_each_log_is_synced(bench: Bench) -> None:
+    """A6: it also writes what others have left unwritten, and waits for a file of ours that hangs."""
+    many = Many(bench, 2 * LOGS_MIN)
+    await many.round()
+    hanging, *others = many.partitions
+    bench.disk.slow = {hanging.log.directory: HANGS_S}
+    bench.disk.synced.clear()
+    appends = [bench.produce(partition) for partition in many.partitions]
+    await asyncio.sleep(SOON_S)
+    assert answers(*appends) == [[]] + [[None]] * len(others)
+    for _ in range(20):
+        assert max(await waited(bench, others)) < SOON_S
+    assert bench.disk.synced.count(EVERYTHING) == 1, "not again, while it goes on"
+    await bench.settle()
+    assert answers(*appends) == [[None]] * len(appends)
+
+
+@on_the_bench
+async def test_when_it_has_been_given_up_its_end_ends_nothing(bench: Bench) -> None:
+    many = Many(bench)
+    await many.round()
+    bench.disk.slow = {"what others have written": HANGS_S}
+    bench.disk.sync_all_loses = None
+    bench.disk.fail_next("sync_all")
+    appends = [bench.produce(partition) for partition in many.partitions]
+    await asyncio.sleep(SOON_S)
+    assert answers(*appends) == [[None]] * LOGS_MIN
+    await asyncio.sleep(HANGS_S)
+    assert answers(*await many.round()) == [[None]] * LOGS_MIN
+    assert not any(partition.log.offline for partition in many.partitions)
+
+
+@on_the_bench
 async def test_when_it_fails_those_go_offline_whose_bytes_are_lost(bench: Bench) -> None:
     """A5: and they alone."""
     house = await bench.serve()
@@ -348,6 +496,36 @@ async def test_what_was_acknowledged_is_there_after_it_failed_and_the_power_went
     for partition in many.partitions:
         path = f"{partition.log.directory}/{0:020d}.log"
         assert bench.disk.open(path).read(0, 1 << 20).startswith(stored(partition))
+
+
+@on_the_bench
+async def test_a_snapshot_that_goes_with_a_checkpoint_follows_it(bench: Bench) -> None:
+    many = Many(bench)
+    first, *_ = many.partitions
+    bench.stage(first, batch=a_batch((bytes(10_000),), producer_id=7, producer_epoch=0, base_sequence=0))
+    first.checkpoint()
+    await many.round()
+    assert EVERYTHING in bench.disk.synced
+    assert any(name.endswith(".snapshot") for name in bench.disk.list(first.log.directory))
+
+
+@on_the_bench
+async def test_who_waits_for_a_snapshot_is_not_put_off_by_others_who_never_stop(bench: Bench) -> None:
+    many = Many(bench, 3 * LOGS_MIN)
+    await many.round()
+    first, *others = many.partitions
+    append = bench.stage(first, batch=a_batch((bytes(10_000),), producer_id=7, producer_epoch=0, base_sequence=0))
+    first.write_out()
+    first.checkpoint()
+    until = bench.loop.time() + 5 * SOON_S
+    at_once = bench.disk.synced.count(EVERYTHING)
+    while not append.answers:
+        for partition in others:
+            bench.produce(partition)
+        assert bench.loop.time() < until
+        await asyncio.sleep(0.0005)
+    assert bench.disk.synced.count(EVERYTHING) - at_once <= 3
+    await bench.settle()
 
 
 def stored(partition: Partition) -> bytes:
