@@ -18,15 +18,15 @@ import asyncio
 import base64
 import logging
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from ...protocol import batch as batches
 from ...protocol.errors import ErrorCode, ProtocolError, RequestRefused
 from ...protocol.records import build_batch, iterate
-from ...storage.errors import DiskFull, StorageError
-from ..disk_space import MakeRoom, no_room
+from ...storage.errors import StorageError
+from ..disk_space import MakeRoom, no_room, with_room
 from ..environment import Environment
 from ..request import Pending, RequestContext
 from ..topics.internal_topics import OFFSETS_TOPIC
@@ -207,18 +207,31 @@ class CoordinatorRuntime:
                 waiter=self._topic_created,
             )
 
-    def shards(self) -> Iterable[GroupCoordinator]:
-        """All coordinators, to be looked at only. Raises RequestRefused while one of them cannot be."""
+    def shards(self) -> Sequence[GroupCoordinator]:
+        """The coordinators, to be looked at only; without those of `unavailable`.
+
+        Raises RequestRefused while one of them is loading, and if there is none but such as are unavailable.
+        """
         if not self._shards and self._topics.by_name(OFFSETS_TOPIC) is not None:
             raise _anew(LOADING)  # it is taken up in a moment
-        for shard in self._shards:
-            if shard.refusal is not None:
-                raise _anew(shard.refusal)
-        return [shard.machine for shard in self._shards]
+        if any(shard.refusal is LOADING for shard in self._shards):
+            raise _anew(LOADING)
+        available = self.available()
+        if self._shards and not available:
+            raise _anew(NOT_AVAILABLE)
+        return available
 
-    def available(self) -> Iterable[GroupCoordinator]:
+    def available(self) -> Sequence[GroupCoordinator]:
         """The coordinators that can be looked at now; for those who would rather see a part than nothing."""
         return [shard.machine for shard in self._shards if shard.refusal is None]
+
+    def unavailable(self) -> Sequence[int]:
+        """The partitions that could not be read or written, whose groups stay without a coordinator."""
+        return [shard.partition.index for shard in self._shards if shard.refusal is NOT_AVAILABLE]
+
+    def is_unavailable(self, group_id: str) -> bool:
+        """Whether the group, if there is one of this name, is of such a partition."""
+        return bool(self._shards) and self._shard_of(group_id).refusal is NOT_AVAILABLE
 
     # The topic
 
@@ -386,7 +399,7 @@ class CoordinatorRuntime:
         """All of them, in one batch, at once. Raises RequestRefused."""
         wall_ms = self._environment.now_ms()
         try:
-            batch = self._written(shard, records, wall_ms)
+            batch = with_room(self._make_room, lambda: self._written(shard, records, wall_ms))
         except (StorageError, ProtocolError, RequestRefused, UnwritableRecord) as error:
             line = "decision not written partition=%d error=%s"
             self._complain(logging.WARNING, line, shard.partition.index, str(error))
@@ -400,20 +413,14 @@ class CoordinatorRuntime:
 
     def _written(self, shard: _Shard, records: Iterable[Record], wall_ms: int) -> _Batch:
         """The batch, in the page cache. Raises StorageError, ProtocolError, RequestRefused, UnwritableRecord."""
-        while True:
-            batch = _Batch()
-            try:
-                data = build_batch((*shard.machine.encode(record), (), wall_ms) for record in records)
-                waiter = partial(self._durable, shard, batch)
-                shard.partition.append(memoryview(data), acks=ACKS_ALL, now_ms=wall_ms, waiter=waiter)
-                shard.partition.write_out()
-                if batch.error is not None:
-                    raise batch.error
-            except DiskFull:
-                if not self._make_room():
-                    raise
-            else:
-                return batch
+        batch = _Batch()
+        data = build_batch((*shard.machine.encode(record), (), wall_ms) for record in records)
+        waiter = partial(self._durable, shard, batch)
+        shard.partition.append(memoryview(data), acks=ACKS_ALL, now_ms=wall_ms, waiter=waiter)
+        shard.partition.write_out()
+        if batch.error is not None:
+            raise batch.error
+        return batch
 
     def _complain(self, level: int, line: str, *facts: object, is_defect: bool = False) -> None:
         """Write a line that every further request could be a reason for, once a second."""

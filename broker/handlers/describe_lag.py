@@ -4,6 +4,7 @@ import asyncio
 
 from ...protocol.errors import ErrorCode, RequestRefused
 from ...protocol.messages.describe_lag import DescribeLagRequest, DescribeLagResponse, GroupLag
+from ..coordinator.runtime import CoordinatorRuntime
 from ..group_lag import Lags, Measurement, Wanted
 from ..request import Pending, RequestContext
 from ..services import Services
@@ -31,11 +32,11 @@ def describe_lag(
     try:
         next(run)
     except StopIteration as end:
-        return _answer(request, end.value)
-    return _later(request, run)
+        return _answer(services.groups, request, end.value)
+    return _later(services.groups, request, run)
 
 
-def _later(request: DescribeLagRequest, run: InTurns[Lags]) -> Pending[DescribeLagResponse]:
+def _later(groups: CoordinatorRuntime, request: DescribeLagRequest, run: InTurns[Lags]) -> Pending[DescribeLagResponse]:
     loop = asyncio.get_running_loop()
 
     def turn() -> None:
@@ -43,7 +44,7 @@ def _later(request: DescribeLagRequest, run: InTurns[Lags]) -> Pending[DescribeL
             next(run)
         except StopIteration as end:
             if end.value is not None:  # else it was closed: nobody waits any more
-                pending(_answer(request, end.value))
+                pending(_answer(groups, request, end.value))
         else:
             loop.call_soon(turn)
 
@@ -52,16 +53,24 @@ def _later(request: DescribeLagRequest, run: InTurns[Lags]) -> Pending[DescribeL
     return pending
 
 
-def _answer(request: DescribeLagRequest, lags: Lags) -> DescribeLagResponse:
+def _answer(groups: CoordinatorRuntime, request: DescribeLagRequest, lags: Lags) -> DescribeLagResponse:
+    unavailable = tuple(groups.unavailable())
     if request.group_ids is None:
-        return DescribeLagResponse(groups=tuple(lags))
+        code = ErrorCode.COORDINATOR_NOT_AVAILABLE if unavailable else ErrorCode.NONE
+        return DescribeLagResponse(error_code=code, groups=tuple(lags), unavailable_partitions=unavailable)
     found = {lag.group_id: lag for lag in lags}
     return DescribeLagResponse(
-        groups=tuple(found.get(group_id) or _missing(group_id) for group_id in dict.fromkeys(request.group_ids))
+        groups=tuple(
+            found.get(group_id) or _missing(group_id, is_unavailable=groups.is_unavailable(group_id))
+            for group_id in dict.fromkeys(request.group_ids)
+        ),
+        unavailable_partitions=unavailable,
     )
 
 
-def _missing(group_id: str) -> GroupLag:
+def _missing(group_id: str, *, is_unavailable: bool) -> GroupLag:
+    if is_unavailable:
+        return GroupLag(group_id=group_id, error_code=ErrorCode.COORDINATOR_NOT_AVAILABLE)
     return GroupLag(
         group_id=group_id, error_code=ErrorCode.GROUP_ID_NOT_FOUND, error_message=f"Group {group_id} not found."
     )

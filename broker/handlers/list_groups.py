@@ -7,7 +7,12 @@ from ..services import Services
 
 
 def list_groups(context: RequestContext, services: Services, request: ListGroupsRequest) -> ListGroupsResponse:
-    """All groups that are in one of the states and of one of the types, whatever case these are written in."""
+    """All groups that are in one of the states and of one of the types, whatever case these are written in.
+
+    As in Kafka it is refused while some are still being loaded, for a part would pass for all; and groups whose
+    partition has failed are left out, for the others must not be hidden until somebody has mended that. DescribeLag
+    tells of which partitions these are.
+    """
     del context
     states = _folded(request.states_filter)
     types = _folded(request.types_filter)
@@ -19,7 +24,6 @@ def list_groups(context: RequestContext, services: Services, request: ListGroups
     try:
         shards = services.groups.shards()
     except RequestRefused as error:
-        # As in Kafka the whole is refused while some groups are still being loaded: a part would pass for all.
         return ListGroupsResponse(error_code=error.code)
     return ListGroupsResponse(
         groups=tuple(group for shard in shards for group in shard.list_groups() if is_wanted(group))

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from uuid import UUID
 
-from ..fields import array, error, int32, int64, nullable_string, nullable_string_array, string, uuid
+from ..fields import array, error, int32, int32_array, int64, nullable_string, nullable_string_array, string, uuid
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,7 +57,7 @@ class GroupLag:
     """A group and its lag."""
 
     error_code: int = error()
-    """GROUP_ID_NOT_FOUND."""
+    """GROUP_ID_NOT_FOUND; COORDINATOR_NOT_AVAILABLE if the group is of an unavailable partition."""
     error_message: str | None = nullable_string()
     group_id: str = string()
     group_state: str = string()
@@ -76,7 +76,9 @@ class DescribeLagResponse:
     """The groups."""
 
     error_code: int = error()
-    """COORDINATOR_LOAD_IN_PROGRESS shortly after a start, as long as any group is not loaded; COORDINATOR_NOT_AVAILABLE
-    when some cannot be. No groups then, for a gate must not let pass because of a group that is missing."""
+    """COORDINATOR_LOAD_IN_PROGRESS, and no groups, shortly after a start, as long as any group is not loaded;
+    COORDINATOR_NOT_AVAILABLE when all were asked for and some are missing: no gate may let pass because of those."""
     groups: tuple[GroupLag, ...] = array(GroupLag)
     """All that exist, by id in ascending order; or those that were asked for, in that order, each once."""
+    unavailable_partitions: tuple[int, ...] = int32_array()
+    """Of `__consumer_offsets`, ascending: their log has failed or is damaged, and their groups are missing."""

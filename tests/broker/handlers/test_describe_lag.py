@@ -6,10 +6,13 @@ from pathlib import Path
 
 import pytest
 
+from support.bench import Bench, on_the_bench
 from support.builders import BASE_TIMESTAMP, a_batch
 from support.house import House, a_house
 from tidelog.broker import group_lag
+from tidelog.broker.coordinator.group_partition import partition_for
 from tidelog.broker.request import Pending
+from tidelog.broker.topics.internal_topics import OFFSETS_TOPIC
 from tidelog.protocol.errors import ErrorCode
 from tidelog.protocol.messages.delete_groups import DeleteGroupsRequest
 from tidelog.protocol.messages.describe_lag import DescribeLagRequest, DescribeLagResponse, GroupLag
@@ -120,6 +123,27 @@ async def test_while_groups_are_loaded_nothing_is_told(tmp_path: Path) -> None:
             assert bool(response.groups) == (response.error_code == ErrorCode.NONE)
             await asyncio.sleep(0)
         assert set(answers) <= {ErrorCode.COORDINATOR_LOAD_IN_PROGRESS, ErrorCode.NONE}
+
+
+@on_the_bench
+async def test_a_partition_that_has_failed_hides_no_groups_but_its_own(bench: Bench) -> None:
+    house = await bench.serve("offsets.topic.num.partitions=4")
+    await house.create("orders")
+    good, bad, nobody = (next(name for name in map(str, range(99)) if partition_for(name, 4) == n) for n in (0, 1, 2))
+    for group_id in (good, bad):
+        await commit(house, group_id, "orders", {0: 0})
+    bench.disk.fail_next("sync", path=f"{OFFSETS_TOPIC}-1/")
+    with pytest.raises(AssertionError):
+        await commit(house, bad, "orders", {0: 0})
+    response = await house.ask(DescribeLagRequest())
+    assert isinstance(response, DescribeLagResponse)
+    assert (response.error_code, response.unavailable_partitions) == (ErrorCode.COORDINATOR_NOT_AVAILABLE, (1,))
+    assert [group.group_id for group in response.groups] == [good]
+    assert [(group.group_id, group.error_code) for group in await describe(house, good, bad, nobody)] == [
+        (good, ErrorCode.NONE),
+        (bad, ErrorCode.COORDINATOR_NOT_AVAILABLE),
+        (nobody, ErrorCode.GROUP_ID_NOT_FOUND),
+    ]
 
 
 async def test_what_takes_longer_leaves_the_loop_to_others(house: House, monkeypatch: pytest.MonkeyPatch) -> None:

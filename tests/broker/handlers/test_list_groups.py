@@ -5,6 +5,8 @@ import pytest
 from support.bench import Bench, on_the_bench
 from support.groups import PROTOCOL_TYPE, commit, join_alone, leave
 from support.house import House
+from tidelog.broker.coordinator.group_partition import partition_for
+from tidelog.broker.topics.internal_topics import OFFSETS_TOPIC
 from tidelog.protocol.errors import ErrorCode
 from tidelog.protocol.messages.list_groups import ListedGroup, ListGroupsRequest, ListGroupsResponse
 
@@ -34,6 +36,28 @@ async def listed(house: House, *, states: tuple[str, ...] = (), types: tuple[str
 @on_the_bench
 async def test_before_anybody_wanted_a_group_there_is_none(bench: Bench) -> None:
     assert await listed(await bench.serve()) == set()
+
+
+@on_the_bench
+async def test_a_partition_that_has_failed_hides_no_groups_but_its_own(bench: Bench) -> None:
+    """As in Kafka: else all groups of the broker could not be seen until one log is mended."""
+    house = await serve(bench)
+    partition = partition_for("left", house.server.services.configs.groups.offsets_topic_num_partitions)
+    bench.disk.fail_next("sync", path=f"{OFFSETS_TOPIC}-{partition}/")
+    assert await commit(house, "left", "orders") == ErrorCode.COORDINATOR_NOT_AVAILABLE
+    assert await listed(house) == {STABLE, SIMPLE}
+
+
+@on_the_bench
+async def test_nothing_to_list_is_not_an_empty_list(bench: Bench) -> None:
+    house = await bench.serve("offsets.topic.num.partitions=1")
+    await house.create("orders")
+    assert await commit(house, "simple", "orders") == ErrorCode.NONE
+    bench.disk.fail_next("sync", path=OFFSETS_TOPIC)
+    assert await commit(house, "simple", "orders") == ErrorCode.COORDINATOR_NOT_AVAILABLE
+    response = await house.ask(ListGroupsRequest())
+    assert isinstance(response, ListGroupsResponse)
+    assert (response.error_code, response.groups) == (ErrorCode.COORDINATOR_NOT_AVAILABLE, ())
 
 
 @on_the_bench
