@@ -17,7 +17,7 @@ import asyncio
 import logging
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Final
+from typing import Final, TypeVar
 
 from ..protocol.errors import ErrorCode, RequestRefused
 from ..storage.disk import Volume
@@ -45,6 +45,8 @@ UNKNOWN: Final = 1 << 62
 
 logger = logging.getLogger(__name__)
 
+R = TypeVar("R")
+
 MakeRoom = Callable[[], bool]
 """Asks for space for what must go on; false when there is none to be had, and trying again is no use."""
 
@@ -52,6 +54,16 @@ MakeRoom = Callable[[], bool]
 def no_room() -> bool:
     """Where there is no reserve."""
     return False
+
+
+def with_room(make_room: MakeRoom, action: Callable[[], R]) -> R:
+    """Do what must go on; as often as the disk is too full for it, ask for space and do it again. Raises DiskFull."""
+    while True:
+        try:
+            return action()
+        except DiskFull:
+            if not make_room():
+                raise
 
 
 class DiskSpace:
@@ -115,25 +127,32 @@ class DiskSpace:
     # What clients add
 
     def admit(self, size: int) -> None:
-        """Let a client add so many bytes. Raises RequestRefused(KAFKA_STORAGE_ERROR)."""
-        if size > self._allowance:
-            self._check(size)
+        """Let a client add a batch of so many bytes. Raises RequestRefused(KAFKA_STORAGE_ERROR).
+
+        As long as anything is left: else large batches were refused for good while the disk is called writable.
+        """
+        if not self._is_left(1):
+            raise self._refusal("the disk is full")
         self._allowance -= size
 
     def admit_partitions(self, count: int) -> None:
-        """Let a client add so many partitions. Raises RequestRefused(KAFKA_STORAGE_ERROR)."""
-        self.admit(count * PARTITION_SIZE)
+        """Let a client add so many partitions, if all fit. Raises RequestRefused(KAFKA_STORAGE_ERROR)."""
+        size = count * PARTITION_SIZE
+        if not self._is_left(size):
+            is_full = not self._metrics.disk_writable
+            raise self._refusal("the disk is full" if is_full else f"{count} partitions may take {size} bytes")
+        self._allowance -= size
 
-    def _check(self, size: int) -> None:
-        if self._metrics.disk_writable:  # else the next look is the timer's, and a refusal costs nothing
+    def _is_left(self, size: int) -> bool:
+        if size > self._allowance and self._metrics.disk_writable:  # else the next look is the timer's
             self.look()
-            if size <= self._allowance:
-                return
+        return size <= self._allowance
+
+    def _refusal(self, why: str) -> RequestRefused:
         self._metrics.disk_full_refusals += 1
-        raise RequestRefused(
-            ErrorCode.KAFKA_STORAGE_ERROR,
-            f"The disk is full: {self._metrics.disk_min_free_bytes} bytes of it are kept free (log.min.free.bytes).",
-        )
+        min_free = self._metrics.disk_min_free_bytes
+        message = f"No space: {why}, and {min_free} bytes of the disk are kept free (log.min.free.bytes)."
+        return RequestRefused(ErrorCode.KAFKA_STORAGE_ERROR, message)
 
     # The broker's own
 

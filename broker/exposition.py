@@ -264,15 +264,16 @@ STORAGE: tuple[Values, ...] = (
         name="tidelog_topic_errors_total",
         kind=COUNTER,
         labels=("topic", "kind"),
-        text="Failures of a topic's logs: `write`, `fsync`, `corrupt` for bytes that are not what was written, "
-        "`quarantined` for a log that takes no more for it, `missing` for one that was made anew.",
+        text="Failures of a topic's logs: `write`, `fsync`, `read` for bytes that the disk does not give, `corrupt` "
+        "for such that are not what was written, `quarantined` for a log that takes no more for it.",
         read=lambda scrape: scrape.metrics.topic_errors.items(),
     ),
     Family(
         name="tidelog_damage_info",
         kind=GAUGE,
         labels=("topic", "partition", "file", "begin", "end"),
-        text="Always 1; its labels tell from where to where a file of a log is damaged. No `end`: that cannot be told.",
+        text="Always 1; its labels tell from where to where a file of a log is damaged, or cannot be read now. No "
+        "`end`: that cannot be told.",
         read=lambda scrape: [(_damaged(place), 1) for place in scrape.metrics.damage],
     ),
     Family(

@@ -8,7 +8,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Sequence
 
-from ..storage.errors import StorageError
+from ..storage.errors import DiskFull, StorageError
 from ..storage.log import Log
 from .checkpoints import ROUND_S, Checkpoints
 from .dynamic_configs import DynamicConfigs
@@ -110,8 +110,11 @@ class Housekeeping:
         self._marking = None
         if not future.cancelled():
             for error in future.result():
-                # The old mark still holds; recovery would only have more to check.
-                logger.warning("durable mark not written error=%s", error)
+                if isinstance(error, DiskFull):
+                    # The old mark still holds; recovery would only have more to check.
+                    logger.warning("durable mark not written error=%s", error)
+                else:
+                    logger.error("log offline, durable mark not written error=%s", error)
 
 
 def _write_all(logs: Sequence[Log]) -> list[StorageError]:

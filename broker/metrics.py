@@ -193,6 +193,10 @@ class Metrics:
         if len(self.damage) < DAMAGED_PLACES_MAX:
             self.damage[place] = None
 
+    def forget_damage(self, place: DamagedPlace) -> None:
+        """They could not be read for a while, and are sound."""
+        self.damage.pop(place, None)
+
     def forget_topic(self, topic: str) -> None:
         """The topic was deleted: its series end."""
         for place in [place for place in self.damage if place.topic == topic]:

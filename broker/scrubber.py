@@ -8,9 +8,9 @@ last one of a log is read as far as it is durable, for the first time at some mo
 all come at once.
 
 What it finds damaged is quarantined by its partition; it reads on in the next segment. What the disk does not give is
-damage only if it does not give it `TRIES` times, some seconds apart: paths to a disk fail for moments. The log of the
-cluster's facts is read as well, but not quarantined: all it says is in memory, and who hears of it now can act before
-the next start.
+damage only if it does not give it `TRIES` times, some seconds apart: paths to a disk fail for moments. What a consumer
+could not read it reads soon, for the same reason. The log of the cluster's facts is read as well, but not quarantined:
+all it says is in memory, and who hears of it now can act before the next start.
 """
 
 import asyncio
@@ -23,8 +23,8 @@ from typing import Protocol, TypeVar
 from crc32c import crc32c
 
 from ..storage.digests import Digest
-from ..storage.errors import CorruptLog, DiskFailed
-from ..storage.inspection import Inspection, Unreadable
+from ..storage.errors import CorruptLog, DiskFailed, Unreadable
+from ..storage.inspection import Inspection
 from ..storage.log import Log
 from ..storage.segment import Segment
 from .dynamic_configs import DynamicConfigs
@@ -41,6 +41,9 @@ OWNERS_A_TURN = 64
 """So many logs are looked through in one turn of the loop, for what there is to read."""
 REST = 4
 """A slice is followed by so many times the time that it took: at most a fifth of a thread is the scrubber's."""
+
+DEFECT_PAUSE_S = 600.0
+"""How long it rests after an exception that nobody foresaw: the next one may be the same."""
 
 TRIES = 4
 """So often a segment is read from its beginning before what the disk does not give is taken for lost."""
@@ -63,6 +66,9 @@ class Owner(Protocol):
 
     def report(self, damage: CorruptLog) -> None:
         """Say so, and no more."""
+
+    def sound(self, path: str) -> None:
+        """All of that file was read, and is what was written."""
 
 
 class Metadata:
@@ -89,6 +95,9 @@ class Metadata:
         if place not in self._metrics.damage:
             self._metrics.damaged(place)
             logger.error("the cluster's metadata is damaged, and a start would be refused error=%s", damage)
+
+    def sound(self, path: str) -> None:
+        """See `Owner`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,8 +255,10 @@ class Scrubber:
     # One segment
 
     def _begun(self, place: Place, inspection: Inspection) -> None:
-        if inspection.old is not None and not self._is_due(inspection.old.verified_ms, self._environment.now_ms()):
-            place.segment.verified_ms = inspection.old.verified_ms
+        is_known = place.segment.verified_ms is not None  # then it may be in doubt, whatever its digest says
+        old = inspection.old
+        if not is_known and old is not None and not self._is_due(old.verified_ms, self._environment.now_ms()):
+            place.segment.verified_ms = old.verified_ms
             self._done()
         else:
             self._step(place, inspection)
@@ -275,6 +286,7 @@ class Scrubber:
             self._done()
             return
         now_ms = self._environment.now_ms()
+        place.owner.sound(place.segment.path)
         if not inspection.is_sealed:
             if place.is_last:
                 place.segment.verified_ms = now_ms
@@ -360,4 +372,13 @@ class Scrubber:
             reading.close()
 
     def _after(self, seconds: float, action: Callable[[], None]) -> None:
-        self._timer = asyncio.get_running_loop().call_later(seconds, action)
+        def due() -> None:
+            try:
+                action()
+            except Exception:
+                # Nobody knows what this is, but it must not be the end of all reading.
+                logger.exception("scrubber failed, and begins anew after seconds=%d", DEFECT_PAUSE_S)
+                self._close()
+                self._after(DEFECT_PAUSE_S, self._next)
+
+        self._timer = asyncio.get_running_loop().call_later(seconds, due)

@@ -10,13 +10,13 @@ import logging
 
 from .. import __version__
 from ..storage.config import LogConfig
-from ..storage.errors import DiskFull, StorageError
+from ..storage.errors import StorageError
 from ..storage.log import Log
 from ..storage.log_directory import FILES_OF_A_SEGMENT, LogDirectory
 from .config import BrokerConfig, HttpAddress, join_address
 from .coordinator.producer_ids import ProducerIds
 from .coordinator.runtime import CoordinatorRuntime
-from .disk_space import DiskSpace
+from .disk_space import DiskSpace, with_room
 from .dynamic_configs import DynamicConfigs
 from .environment import Environment
 from .first_unread import FirstUnread
@@ -159,8 +159,7 @@ class Server:
         await self.services.disk_space.stop()
         if self._housekeeping is not None:
             await self._housekeeping.drain()
-        # Again, and nothing is waited for after it: under `write.caching` a flush may have become due meanwhile.
-        await self._flusher.drain()
+        await self.topics.settle()
         self._close_data()
         self._state = "stopped"
         logger.info("stopped")
@@ -282,7 +281,7 @@ class Server:
         offline = [log.directory for log in logs if log.offline]
         try:
             self.topics.close()
-            self._metadata_log.close()
+            with_room(self.services.disk_space.make_room, self._metadata_log.close)
         except StorageError as error:
             # Without the marker the next start checks everything, which is right: something is not on the disk.
             logger.error("data directory not closed cleanly error=%s", error)
@@ -296,15 +295,11 @@ class Server:
         self._close_directory(self._directory)
 
     def _close_directory(self, directory: LogDirectory) -> None:
-        while True:
-            try:
-                directory.close()
-            except StorageError as error:
-                if isinstance(error, DiskFull) and self.services.disk_space.make_room():
-                    continue
-                logger.error("data directory left without the clean-shutdown marker error=%s", error)
-                directory.release()
-            return
+        try:
+            with_room(self.services.disk_space.make_room, directory.close)
+        except StorageError as error:
+            logger.error("data directory left without the clean-shutdown marker error=%s", error)
+            directory.release()
 
     # The HTTP side
 

@@ -102,6 +102,7 @@ def _described(services: Services, topic: Topic, first: int, end: int) -> Descri
                 isr_nodes=replicas,
                 eligible_leader_replicas=(),
                 last_known_elr=(),
+                offline_replicas=replicas if partition.is_lost else (),
             )
             for partition in topic.partitions[first:end]
         ),

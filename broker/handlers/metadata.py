@@ -147,6 +147,7 @@ def _describe(services: Services, topic: Topic, operations: int) -> MetadataResp
                 leader_epoch=partition.leader_epoch,
                 replica_nodes=(services.cluster.node_id,),
                 isr_nodes=(services.cluster.node_id,),
+                offline_replicas=(services.cluster.node_id,) if partition.is_lost else (),
             )
             for partition in topic.partitions
         ),

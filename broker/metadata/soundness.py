@@ -12,7 +12,7 @@ from ...storage.durable_mark import DurableMark
 from ...storage.errors import CorruptLog, StorageError
 from ...storage.leader_epochs import LeaderEpochs
 from ...storage.leftovers import segment_bases
-from ...storage.log_directory import log_directories, read_partition_metadata
+from ...storage.log_directory import CLEAN_SHUTDOWN, log_directories, read_partition_metadata
 from ...storage.scan import scan
 from ...storage.segment import SUFFIX
 from ..topics.internal_topics import METADATA_TOPIC
@@ -40,21 +40,25 @@ def check_metadata(disk: Disk) -> None:
     orphans = log_directories(disk)
     if orphans:
         raise MetadataDamaged(f"{DIRECTORY} is missing, but there are logs, {orphans[0]} for one")
+    if disk.exists(CLEAN_SHUTDOWN):
+        raise MetadataDamaged(f"{DIRECTORY} is missing, and was there when the last broker stopped")
 
 
 def _read_facts(disk: Disk) -> None:
     """As recovery would, but that nothing is cut. Raises CorruptLog, ProtocolError, UnknownFact."""
-    mark = DurableMark.read(disk, DIRECTORY).offset
+    durable_mark = DurableMark.read(disk, DIRECTORY)
+    mark = durable_mark.offset
     try:
-        epochs = LeaderEpochs.read(disk, DIRECTORY)
+        epochs = LeaderEpochs.read(disk, DIRECTORY, known=durable_mark.epochs)
     except CorruptLog:
         epochs = None  # they are written anew from the batches
     bases = segment_bases(disk, DIRECTORY)
     if not bases:
         raise CorruptLog(DIRECTORY, 0, f"no segment is left; the durable mark is {mark}")
     expected = bases[0]
-    if epochs is not None and epochs.entries[0].start_offset < expected:
-        raise CorruptLog(DIRECTORY, 0, f"it begins at {expected}, and did at {epochs.entries[0].start_offset}")
+    start = 0 if epochs is None else epochs.entries[0].start_offset
+    if start < expected:
+        raise CorruptLog(DIRECTORY, 0, f"it begins at {expected}, and did at {start}")
     try:
         for base in bases:
             path = f"{DIRECTORY}/{base:020d}{SUFFIX}"
@@ -71,7 +75,7 @@ def _read_facts(disk: Disk) -> None:
             finally:
                 file.close()
     except CorruptLog:
-        if mark is None or expected < mark:
+        if not durable_mark.may_cut(was_closed=disk.exists(CLEAN_SHUTDOWN)) or expected < (mark or 0):
             raise
     if mark is not None and expected < mark:
         raise CorruptLog(DIRECTORY, 0, f"the log ends at {expected}, below the durable mark {mark}")

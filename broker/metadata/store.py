@@ -8,9 +8,9 @@ from collections.abc import Iterator, Sequence
 
 from ...protocol import batch as batches
 from ...protocol.records import build_batch, iterate
-from ...storage.errors import DiskFull, LogOffline, StorageError
+from ...storage.errors import LogOffline, StorageError
 from ...storage.log import Flush, Log
-from ..disk_space import MakeRoom, no_room
+from ..disk_space import MakeRoom, no_room, with_room
 from ..environment import Environment
 from ..topics.flusher import DurableWaiter, DurableWaiters, Flusher
 from .records import Fact, decode, encode
@@ -46,7 +46,7 @@ class MetadataStore:
         now_ms = self._environment.now_ms()
         batch = memoryview(build_batch((None, encode(fact), (), now_ms) for fact in facts))
         try:
-            self._write(batch, now_ms)
+            with_room(self._make_room, lambda: self._write(batch, now_ms))
         except StorageError as error:
             if not self._writes_fail:
                 # Once until it works again: on a full disk every retry of every client ends here.
@@ -59,15 +59,8 @@ class MetadataStore:
         self._flusher.kick(self)
 
     def _write(self, batch: memoryview, now_ms: int) -> None:
-        while True:
-            try:
-                self.log.append(batch, batches.read_header(batch), now_ms=now_ms)
-                self.log.write_out()
-            except DiskFull:
-                if not self._make_room():
-                    raise
-            else:
-                return
+        self.log.append(batch, batches.read_header(batch), now_ms=now_ms)
+        self.log.write_out()
 
     def begin_flush(self) -> Flush | None:
         """What the next commit round has to sync."""

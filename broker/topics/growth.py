@@ -1,9 +1,8 @@
 """Growth: topics get more partitions, and never fewer [L-17].
 
-First the durable fact, then one log a turn of the loop, then all the new partitions are seen at once. A crash in
-between is finished by the next start, which makes what the facts speak of. When the disk fails in the middle the fact
-stays as well, for to take it back would need that disk: whoever asked hears of the failure, and the next growth, a
-retry for one, goes on where this one stopped.
+First the new logs, one a turn of the loop, then the durable fact, then all the new partitions are seen at once. If that
+fails in the middle, nothing has changed and whoever asked hears why; the logs that are there already serve the next
+growth, a retry for one. A start removes those that no fact tells of.
 
 Growths of one topic follow each other, and each is checked when its turn comes.
 """
@@ -16,7 +15,7 @@ from functools import partial
 from uuid import UUID
 
 from ...protocol.errors import ErrorCode, RequestRefused
-from ...storage.errors import LogExists, StorageError
+from ...storage.errors import StorageError
 from ..config import PARTITIONS_MAX
 from ..metadata.records import PartitionsAdded
 from ..metadata.store import MetadataStore
@@ -47,11 +46,6 @@ class Growth:
             raise _invalid(
                 f"The topic {topic.name} currently has {present} partition(s); {partitions} would not be an increase."
             )
-        if partitions < topic.promised:
-            raise _invalid(
-                f"The topic {topic.name} is growing to {topic.promised} partition(s); "
-                f"{partitions} would not be an increase."
-            )
         if partitions > PARTITIONS_MAX:
             raise _invalid(f"Number of partitions must not be larger than {PARTITIONS_MAX}.")
 
@@ -66,34 +60,19 @@ class Growth:
         try:
             self._check_exists(topic)
             self.check(topic, partitions)
-            for index in range(topic.promised, partitions):
-                # Looked for before the fact is stated: no start could make good a promise that another log blocks.
-                if self._topics.has_log(topic, index):
-                    raise LogExists(f"{topic.name}-{index}")
-        except (RequestRefused, StorageError) as error:
+        except RequestRefused as error:
             self._ended(topic, waiter, error)
             return
+        asyncio.get_running_loop().call_soon(self._make_next, topic, partitions, waiter)
 
-        def durable(error: Exception | None) -> None:
-            if error is not None:
-                self._ended(topic, waiter, error)
-                return
-            topic.promised = partitions
-            self._make_next(topic, waiter)
-
-        if partitions == topic.promised:
-            durable(None)  # an earlier growth got as far as the fact
-        else:
-            self._store.append([PartitionsAdded(topic.topic_id, partitions)], durable)
-
-    def _make_next(self, topic: Topic, waiter: TopicWaiter) -> None:
+    def _make_next(self, topic: Topic, partitions: int, waiter: TopicWaiter) -> None:
         index = len(topic.partitions) + len(topic.coming)
         try:
             self._check_exists(topic)
-            if index < topic.promised:
+            if index < partitions:
                 topic.coming.append(self._topics.make_partition(topic, index))
                 # One a turn of the loop, as in creation: each costs a few fsyncs.
-                asyncio.get_running_loop().call_soon(self._make_next, topic, waiter)
+                asyncio.get_running_loop().call_soon(self._make_next, topic, partitions, waiter)
                 return
         except StorageError as error:
             logger.error("topic could not grow topic=%s partition=%d error=%s", topic.name, index, error)
@@ -102,8 +81,22 @@ class Growth:
         except RequestRefused as gone:
             self._ended(topic, waiter, gone)
             return
-        topic.partitions += topic.coming
-        topic.coming = []
+        self._store.append(
+            [PartitionsAdded(topic.topic_id, partitions)],
+            lambda error: self._grown(topic, partitions, waiter, error),
+        )
+
+    def _grown(self, topic: Topic, partitions: int, waiter: TopicWaiter, error: Exception | None) -> None:
+        try:
+            if error is not None:
+                raise error
+            self._check_exists(topic)
+        except (RequestRefused, StorageError) as failure:
+            self._ended(topic, waiter, failure)
+            return
+        count = partitions - len(topic.partitions)
+        topic.partitions += topic.coming[:count]
+        del topic.coming[:count]
         logger.info("topic grown topic=%s id=%s partitions=%d", topic.name, topic.topic_id, len(topic.partitions))
         self._topics.tell(topic, What.GROWN)
         self._ended(topic, waiter, topic)

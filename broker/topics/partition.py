@@ -15,10 +15,11 @@ from uuid import UUID
 
 from ...protocol.errors import CorruptBatch, ErrorCode, RequestRefused
 from ...storage.config import LogConfig
-from ...storage.errors import CorruptLog, DiskFailed, LogOffline, OffsetOutOfRange, StorageError
+from ...storage.errors import CorruptLog, DiskFailed, LogOffline, OffsetOutOfRange, StorageError, Unreadable
 from ...storage.leader_epochs import EpochEnd
 from ...storage.log import Fetched, Flush, Log, TimestampOffset
 from ..metrics import DamagedPlace, Metrics
+from .failed_reads import FailedReads
 from .flusher import DurableWaiter, DurableWaiters, Flusher
 from .produced_batch import admit
 
@@ -72,8 +73,11 @@ class Partition:
         self._bytes_staged = self._bytes_written = self._bytes_flushing = self._bytes_visible = 0
         self._segments_seen = log.segment_count
         self._writes_fail = False
-        self._reported: set[tuple[str, int]] = set()
+        self._reported: dict[tuple[str, int], DamagedPlace] = {}
         """Damage that was told of already, by file and position: clients ask again and again."""
+        self._unread: set[tuple[str, int]] = set()
+        """Those of them that the disk did not give."""
+        self._failed_reads = FailedReads()
         if log.quarantined is not None:
             self._note(log.quarantined)
         self._flush_timer: asyncio.TimerHandle | None = None
@@ -117,6 +121,11 @@ class Partition:
     def is_offline(self) -> bool:
         """It takes no records: its disk failed, or its log is damaged."""
         return self.log.offline
+
+    @property
+    def is_lost(self) -> bool:
+        """Nothing of its log could be opened: whatever is asked of it is refused."""
+        return self.log.recovered.lost
 
     @property
     def is_quarantined(self) -> bool:
@@ -208,6 +217,13 @@ class Partition:
         if self.log.written_offset > self.log.recovery_point and not self.deleted and not self.log.offline:
             self._flush_in_time()
 
+    def flush_now(self) -> None:
+        """Whatever is written is made durable as soon as can be, and no timer is left."""
+        if self._flush_timer is not None:
+            self._flush_timer.cancel()
+            self._flush_timer = None
+            self._flusher.kick(self)
+
     # Commit rounds
 
     def checkpoint(self) -> None:
@@ -275,20 +291,23 @@ class Partition:
         if offset >= self.high_watermark or (size_max <= 0 and not at_least_one):
             return Fetched(records=b"", base_offset=offset, next_offset=offset)
         try:
+            self._failed_reads.check(offset)
             return self.log.read(offset, size_max=size_max, up_to=self.high_watermark, at_least_one=at_least_one)
-        except CorruptLog as damage:
-            self.damaged(damage)
+        except (CorruptLog, Unreadable) as error:
+            self._read_failed(offset, error)
             raise
 
     def find_timestamp(self, timestamp_ms: int | None) -> TimestampOffset | None:
         """The first record that consumers can see of at least that time, or (None) of the greatest there is [L-6]."""
         self._check_live()
+        asked = ("time", timestamp_ms)
         try:
+            self._failed_reads.check(asked)
             if timestamp_ms is None:
                 return self.log.find_max_timestamp(up_to=self.high_watermark)
             return self.log.find_timestamp(timestamp_ms, up_to=self.high_watermark)
-        except CorruptLog as damage:
-            self.damaged(damage)
+        except (CorruptLog, Unreadable) as error:
+            self._read_failed(asked, error)
             raise
 
     def end_of_epoch(self, epoch: int) -> EpochEnd | None:
@@ -308,14 +327,44 @@ class Partition:
         """
         if self.deleted or not self.log.start_offset <= offset < self.high_watermark:
             return None
+        asked = ("header", offset)
         try:
+            self._failed_reads.check(asked)
             header = self.log.header_of(offset)
-        except StorageError:
+        except StorageError as error:
+            self._failed_reads.add(asked, error)
             return None  # whoever reads there is told
         time_ms = header.max_timestamp if header.is_log_append_time else header.base_timestamp
         return time_ms if time_ms >= 0 else None
 
     # Damage
+
+    def _read_failed(self, asked: object, error: CorruptLog | Unreadable) -> None:
+        self._failed_reads.add(asked, error)
+        if isinstance(error, CorruptLog):
+            self.damaged(error)
+        else:
+            self.unreadable(error.damage)
+
+    def unreadable(self, place: CorruptLog) -> None:
+        """The disk does not give these bytes; that does not show that they are gone, so nothing is given up for it.
+
+        The scrubber finds out: it reads the segment again and again, and calls it damaged if it must.
+        """
+        self._metrics.topic_error(self.topic, "read")
+        if self._note(place):
+            self._unread.add((place.path, place.position))
+            logger.error(
+                "bytes of the log cannot be read now topic=%s partition=%d error=%s", self.topic, self.index, place
+            )
+            self.log.doubt(place.path)
+
+    def sound(self, path: str) -> None:
+        """All of that file was read just now, so what could not be read of it can be read again."""
+        for key in [key for key in self._unread if key[0] == path]:
+            self._unread.remove(key)
+            self._metrics.forget_damage(self._reported.pop(key))
+            self._failed_reads.clear()
 
     def damaged(self, damage: CorruptLog) -> None:
         """Bytes are not what was written. If they were durable, no more is accepted; what is sound is still served.
@@ -337,7 +386,10 @@ class Partition:
     def report(self, damage: CorruptLog) -> None:
         """Count damage, and tell of it once in the log."""
         self._metrics.topic_error(self.topic, "corrupt")
-        if self._note(damage):
+        place = (damage.path, damage.position)
+        was_unread = place in self._unread
+        self._unread.discard(place)
+        if self._note(damage) or was_unread:
             logger.error("damaged bytes in the log topic=%s partition=%d error=%s", self.topic, self.index, damage)
 
     def _note(self, damage: CorruptLog) -> bool:
@@ -345,12 +397,10 @@ class Partition:
         place = (damage.path, damage.position)
         if place in self._reported:
             return False
-        self._reported.add(place)
-        self._metrics.damaged(
-            DamagedPlace(
-                topic=self.topic, partition=self.index, file=damage.path, begin=damage.position, end=damage.end
-            )
+        self._reported[place] = DamagedPlace(
+            topic=self.topic, partition=self.index, file=damage.path, begin=damage.position, end=damage.end
         )
+        self._metrics.damaged(self._reported[place])
         return True
 
     # End of life

@@ -1,14 +1,16 @@
 """Topics: every topic of the broker, by name and by id, with its partitions and settings.
 
-The metadata log says which topics exist; directories follow it. A topic is created by a durable fact and then its
-logs, grows by a durable fact and then its new logs, is deleted by a durable fact and then its logs; a crash in between
-is finished at the next start. A directory that no fact knows is left alone and reported: unreadable metadata must never
-cost data.
+The metadata log says which topics exist. A topic is created, and grows, by its logs and then a durable fact; it is
+deleted by a durable fact and then its logs. So a log that a fact tells of and that is missing is a loss, whatever came
+before, and never a creation that was cut short. A crash in between leaves directories: those of a deleted topic are
+removed by the next start, and so are those that no fact knows and nothing was ever written to. Any other that no fact
+knows is left alone and reported: unreadable metadata must never cost data.
 """
 
 import asyncio
 import logging
 import re
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
@@ -16,23 +18,25 @@ from uuid import UUID
 
 from ...protocol.errors import ErrorCode, RequestRefused
 from ...storage.config import LogConfig, spelled
-from ...storage.errors import CorruptLog, DiskFull, StorageError
+from ...storage.errors import CorruptLog, DiskFull, LogOffline, StorageError
 from ...storage.log import Log
 from ...storage.log_directory import LogDirectory, LogName
 from ..config import BrokerConfig
-from ..disk_space import MakeRoom, no_room
+from ..disk_space import MakeRoom, no_room, with_room
 from ..environment import Environment
 from ..metadata.records import ConfigsChanged, Fact, PartitionsAdded, ResourceType, TopicCreated, TopicDeleted
 from ..metadata.store import MetadataStore
 from ..metrics import Metrics
 from .delayed_fetch import DelayedFetches
 from .flusher import Flusher
-from .internal_topics import INTERNAL_TOPICS, METADATA_TOPIC_ID, effective_settings
+from .internal_topics import INTERNAL_TOPICS, METADATA_TOPIC, effective_settings
 from .partition import Partition
 
 logger = logging.getLogger(__name__)
 
 NAME_LENGTH_MAX = 249
+SETTLED_AT_ONCE = 8
+"""Disks take several syncs at a time, and make one of them."""
 LEGAL_NAME = re.compile(r"[a-zA-Z0-9._-]+", re.ASCII)
 
 TopicWaiter = Callable[["Topic | Exception"], None]
@@ -62,7 +66,7 @@ ChangeListener = Callable[[TopicChange], None]
 class Topic:
     """A topic that exists."""
 
-    __slots__ = ("coming", "config", "configs", "name", "partitions", "promised", "topic_id")
+    __slots__ = ("coming", "config", "configs", "name", "partitions", "topic_id")
 
     def __init__(self, fact: TopicCreated, config: LogConfig) -> None:
         self.name = fact.name
@@ -72,9 +76,7 @@ class Topic:
         self.config = config
         self.partitions: list[Partition] = []
         self.coming: list[Partition] = []
-        """Those of a growth under way: their logs are there, and nobody sees them yet."""
-        self.promised = fact.partitions
-        """How many partitions the facts speak of."""
+        """Those of a growth under way, or of one that failed: their logs are there, and nobody sees them yet."""
 
     @property
     def is_internal(self) -> bool:
@@ -229,16 +231,40 @@ class Topics:
                 name = LogName(fact.name, index, fact.topic_id)
                 is_there = name in present
                 present.pop(name, None)
-                log = self._load_log(topic, index, is_there=is_there, other=elsewhere.get((fact.topic_id, index)))
+                other = elsewhere.get((fact.topic_id, index))
+                log = self._load_log(topic, index, None if is_there else self._absence(topic, index, other))
                 topic.partitions.append(self._partition(topic, index, log))
             self._add(topic)
         for name in present:
-            if name.topic_id != METADATA_TOPIC_ID:
-                line = "directory without a topic, left alone topic=%s partition=%d id=%s"
-                logger.warning(line, name.topic, name.partition, name.topic_id)
+            if name.topic != METADATA_TOPIC:  # it is open, whatever its id says
+                self._sort_out(name)
+
+    async def settle(self) -> None:
+        """Have everything durable, and every log ready to be closed: several at a time, for each takes a few syncs."""
+        self._is_closed = True  # nothing is made or deleted any more
+        partitions = [partition for topic in self for partition in (*topic.partitions, *topic.coming)]
+        for partition in partitions:
+            partition.flush_now()
+        await self._flusher.drain()
+        waiting = deque(partition for partition in partitions if partition.log.is_durable)
+
+        async def settle_each() -> None:
+            while waiting:
+                partition = waiting.popleft()
+                try:
+                    await self._environment.run_blocking(partition.log.settle)
+                except DiskFull:
+                    pass  # who closes it has room made
+                except StorageError as error:
+                    line = "log could not be settled topic=%s partition=%d error=%s"
+                    logger.error(line, partition.topic, partition.index, error)
+
+        async with asyncio.TaskGroup() as tasks:
+            for _ in range(SETTLED_AT_ONCE):
+                tasks.create_task(settle_each())
 
     def close(self) -> None:
-        """Close every log; nothing may be appended any more. The next start ends what is half created or deleted.
+        """Close every log; nothing may be appended any more. The next start clears away what is half made or deleted.
 
         Raises the last StorageError, once all have been tried.
         """
@@ -247,8 +273,9 @@ class Topics:
         for topic in self:
             for partition in (*topic.partitions, *topic.coming):
                 try:
-                    partition.log.close()
+                    with_room(self._make_room, partition.log.close)
                 except StorageError as error:
+                    partition.log.discard()
                     failure = error
                     logger.error(
                         "log could not be closed topic=%s partition=%d error=%s", topic.name, partition.index, error
@@ -317,15 +344,13 @@ class Topics:
             partitions=partitions,
             configs=configs,
         )
+        topic = self._topic(fact)
         self._waiting_for[name] = [waiter]
 
-        def durable(error: Exception | None) -> None:
-            if error is not None:
-                self._creation_ended(name, error)
-            else:
-                self._when_gone(name, lambda: self._create_next(self._topic(fact), partitions))
+        def begin() -> None:
+            asyncio.get_running_loop().call_soon(self._create_next, topic, fact)
 
-        self._store.append([fact], durable)
+        self._when_gone(name, begin)
         return fact.topic_id
 
     def await_creation(self, name: str, waiter: TopicWaiter) -> bool:
@@ -356,12 +381,12 @@ class Topics:
             logger.info("topic deleted topic=%s id=%s", topic.name, topic.topic_id)
             self.tell(topic, What.DELETED)
             self._leaving[topic.name] = []
-            self._flusher.after_round(lambda: self._delete_next(topic.name, doomed))
+            self._delete_next(topic.name, doomed)
             waiter(topic)
 
         self._store.append([TopicDeleted(topic.topic_id)], durable)
 
-    def _create_next(self, topic: Topic, partitions: int) -> None:
+    def _create_next(self, topic: Topic, fact: TopicCreated) -> None:
         # One log a turn of the loop: each costs a few fsyncs, and a hundred of them must not stall everybody else.
         if self._is_closed:
             return
@@ -370,24 +395,33 @@ class Topics:
         except StorageError as error:
             self._undo_creation(topic, error)
             return
-        if len(topic.partitions) < partitions:
-            asyncio.get_running_loop().call_soon(self._create_next, topic, partitions)
+        if len(topic.partitions) < fact.partitions:
+            asyncio.get_running_loop().call_soon(self._create_next, topic, fact)
+            return
+        self._store.append([fact], lambda error: self._created(topic, error))
+
+    def _created(self, topic: Topic, error: Exception | None) -> None:
+        if self._is_closed:
+            return
+        if error is not None:
+            self._undo_creation(topic, error)
             return
         topic.reconfigure(self._config_of(topic.name, topic.configs))  # they may have changed while it was made
         self._add(topic)
-        logger.info("topic created topic=%s id=%s partitions=%d", topic.name, topic.topic_id, partitions)
+        logger.info("topic created topic=%s id=%s partitions=%d", topic.name, topic.topic_id, len(topic.partitions))
         self.tell(topic, What.CREATED)
         self._creation_ended(topic.name, topic)
 
-    def _undo_creation(self, topic: Topic, cause: StorageError) -> None:
+    def _undo_creation(self, topic: Topic, cause: Exception) -> None:
         logger.error("topic could not be created topic=%s error=%s", topic.name, cause)
-
-        def withdrawn(error: Exception | None) -> None:
+        if self._store.log.offline:
+            # The fact may be durable all the same: the next start finds it and its logs, or logs that nothing needs.
+            for partition in topic.partitions:
+                partition.log.discard()
+        else:
             self._leaving[topic.name] = []
             self._delete_next(topic.name, topic.partitions)
-            self._creation_ended(topic.name, error or cause)
-
-        self._store.append([TopicDeleted(topic.topic_id)], withdrawn)
+        self._creation_ended(topic.name, cause)
 
     def _creation_ended(self, name: str, outcome: Topic | Exception) -> None:
         for waiter in self._waiting_for.pop(name):
@@ -396,12 +430,16 @@ class Topics:
     # The logs
 
     def make_partition(self, topic: Topic, index: int) -> Partition:
-        """Make an empty log, durably, and a partition on it, which nobody sees yet. Raises StorageError."""
-        return self._partition(topic, index, self._create(topic, index))
+        """Make an empty log, durably, and a partition on it, which nobody sees before a fact tells of it.
 
-    def has_log(self, topic: Topic, index: int) -> bool:
-        """Whether a log lies where a partition's would be made, be it another topic's that nobody knows."""
-        return self._directory.has_log(topic.name, index)
+        Raises StorageError; also if no fact could follow.
+        """
+        if self._store.log.offline:
+            raise LogOffline(self._store.log.directory, "no topic can be made, and none can grow")
+        log = self._directory.create_log(
+            topic.name, index, topic_id=topic.topic_id, config=topic.config, now_ms=self._environment.now_ms()
+        )
+        return self._partition(topic, index, log)
 
     def _when_gone(self, name: str, action: Callable[[], None]) -> None:
         """Once no log of a deleted topic of that name is left; at once if none is."""
@@ -418,20 +456,25 @@ class Topics:
             for action in self._leaving.pop(name):
                 action()
             return
+        self._flusher.when_free(partitions[0], lambda: self._delete_first(name, partitions))
+
+    def _delete_first(self, name: str, partitions: Sequence[Partition]) -> None:
+        if self._is_closed:
+            return
         first, *others = partitions
         try:
-            self._delete_log(first)
+            with_room(self._make_room, lambda: self._delete_log(first))  # the new name of a directory may need a block
         except StorageError as error:
-            if isinstance(error, DiskFull) and self._make_room():
-                self._delete_next(name, partitions)  # the new name of a directory may need a block
-                return
-            # The fact is durable: the next start deletes what is left.
+            # The next start deletes what is left.
             logger.warning("log not deleted yet topic=%s partition=%d error=%s", first.topic, first.index, error)
-        asyncio.get_running_loop().call_soon(self._flusher.after_round, lambda: self._delete_next(name, others))
+        asyncio.get_running_loop().call_soon(self._delete_next, name, others)
 
     def _delete_log(self, partition: Partition) -> None:
         log = partition.log
         if log.recovered.lost:
+            if not self._directory.has_log(partition.topic, partition.index):
+                log.discard()
+                return
             # What lies in its place was never opened. If it says that it is another topic's, it is not ours to delete.
             lies_there = self._directory.topic_id_of(partition.topic, partition.index)
             if lies_there not in (None, partition.topic_id):
@@ -441,30 +484,43 @@ class Topics:
                 return
         self._directory.delete_log(log, token=self._token())
 
-    def _load_log(self, topic: Topic, index: int, *, is_there: bool, other: str | None) -> Log:
+    def _absence(self, topic: Topic, index: int, other: str | None) -> CorruptLog:
+        """Why a partition has no log at a start; `other`: where one lies that says that it is this partition's."""
+        name = f"{topic.name}-{index}"
+        if self._directory.has_log(topic.name, index):
+            # Its id is another topic's, or cannot be read: to take it for this topic's would be guessing.
+            reason = "what lies there does not say that it is this topic's"
+        elif other is not None:
+            reason = f"missing; {other}-{index} says that it is this topic's: rename it, and start again"
+        else:
+            reason = "missing, with all its records: put the directory back and start again, or delete the topic"
+        return CorruptLog(name, 0, reason)
+
+    def _load_log(self, topic: Topic, index: int, absence: CorruptLog | None) -> Log:
         """The log of a partition at a start: whatever is wrong with it, the others are served."""
-        directory = f"{topic.name}-{index}"
         try:
-            if is_there:
-                return self._open(topic, index)
-            if self._directory.has_log(topic.name, index):
-                # Its id is another topic's, or cannot be read: to take it for this topic's would be guessing.
-                raise CorruptLog(directory, 0, "what lies there does not say that it is this topic's")
-            if other is not None:
-                raise CorruptLog(directory, 0, f"missing; {other}-{index} says that it is this topic's")
-            return self._replace(topic, index)
+            if absence is not None:
+                raise absence
+            return with_room(self._make_room, lambda: self._open(topic, index))
         except StorageError as error:
-            if isinstance(error, DiskFull) and self._make_room():
-                return self._load_log(topic, index, is_there=is_there, other=other)
             logger.error("log cannot be opened, quarantined topic=%s partition=%d error=%s", topic.name, index, error)
             self._metrics.topic_error(topic.name, "quarantined")
             return self._directory.lost_log(topic.name, index, topic.config, because=error)
+
+    def _sort_out(self, name: LogName) -> None:
+        """What no fact knows is removed if nothing was ever written to it, and else left alone."""
+        facts = (name.topic, name.partition, name.topic_id)
+        if self._directory.is_unused(name):
+            logger.info("removing a log whose topic was not made topic=%s partition=%d id=%s", *facts)
+            self._delete_leftover(name)
+        else:
+            logger.warning("directory without a topic, left alone topic=%s partition=%d id=%s", *facts)
 
     def _delete_leftover(self, name: LogName) -> None:
         try:
             self._directory.delete_leftover(name, token=self._token())
         except StorageError as error:
-            # The fact is durable: the next start tries again.
+            # The next start tries again.
             logger.warning("log not deleted yet topic=%s partition=%d error=%s", name.topic, name.partition, error)
 
     def _open(self, topic: Topic, index: int) -> Log:
@@ -474,18 +530,6 @@ class Topics:
         if recovered.quarantined is not None:
             self._metrics.topic_error(topic.name, "quarantined")
         return log
-
-    def _replace(self, topic: Topic, index: int) -> Log:
-        # A crash between the fact and the logs leaves such a hole, and so does whoever removes a directory by hand.
-        logger.warning("log missing, made anew and empty topic=%s partition=%d", topic.name, index)
-        self._metrics.topic_error(topic.name, "missing")
-        return self._create(topic, index)
-
-    def _create(self, topic: Topic, index: int) -> Log:
-        now_ms = self._environment.now_ms()
-        return self._directory.create_log(
-            topic.name, index, topic_id=topic.topic_id, config=topic.config, now_ms=now_ms
-        )
 
     def _partition(self, topic: Topic, index: int, log: Log) -> Partition:
         return Partition(

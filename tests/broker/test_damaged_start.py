@@ -5,6 +5,7 @@ import shutil
 from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
+from uuid import UUID
 
 import pytest
 
@@ -26,6 +27,7 @@ from tidelog.protocol.messages.list_offsets import (
     ListOffsetsResponse,
     ListOffsetsTopic,
 )
+from tidelog.protocol.messages.metadata import MetadataRequest, MetadataRequestTopic, MetadataResponse
 from tidelog.protocol.messages.offset_commit import (
     OffsetCommitRequest,
     OffsetCommitRequestPartition,
@@ -35,7 +37,7 @@ from tidelog.protocol.messages.offset_commit import (
 from tidelog.storage.disk import RealDisk
 from tidelog.storage.durable_mark import DurableMark
 from tidelog.storage.errors import UnknownFormat
-from tidelog.storage.log_directory import CLEAN_SHUTDOWN
+from tidelog.storage.log_directory import CLEAN_SHUTDOWN, encode_partition_metadata
 
 STORAGE_ERROR = ErrorCode.KAFKA_STORAGE_ERROR
 Damage = Callable[[Path], None]
@@ -118,7 +120,8 @@ def put_a_file_in_its_place(log: Path) -> None:
 
 @pytest.mark.parametrize("was_clean", [True, False], ids=["clean", "unclean"])
 @pytest.mark.parametrize(
-    "damage", [remove_segments, spoil_metadata, remove_metadata, change_id, rename, put_a_file_in_its_place]
+    "damage",
+    [remove_segments, spoil_metadata, remove_metadata, change_id, rename, put_a_file_in_its_place, shutil.rmtree],
 )
 async def test_a_log_that_cannot_be_opened_is_lost_alone(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, damage: Damage, was_clean: bool
@@ -143,7 +146,6 @@ async def test_a_log_that_cannot_be_opened_is_lost_alone(
             for timestamp in (-2, -1, 0):
                 assert await offset_at(house, 1, timestamp) == STORAGE_ERROR
             assert house.server.metrics.topic_errors["orders", "quarantined"] == 1
-            assert ("orders", "missing") not in house.server.metrics.topic_errors, "and nobody tries to make it anew"
             errors = [record.getMessage() for record in caplog.records if record.levelno == logging.ERROR]
             assert [line for line in errors if "cannot be opened, quarantined topic=orders partition=1" in line]
         assert log_tree(data, "orders-1") | log_tree(data, "backup-1") == before, "nothing is deleted, nothing changed"
@@ -193,11 +195,18 @@ async def test_what_comes_back_is_served_again(tmp_path: Path) -> None:
         assert await error_of_produce(house, 1) == 0
 
 
-async def test_a_topic_with_a_lost_log_can_be_deleted_and_made_again(tmp_path: Path) -> None:
+@pytest.mark.parametrize("damage", [spoil_metadata, remove_segments, shutil.rmtree])
+async def test_a_topic_with_a_lost_log_is_described_can_be_deleted_and_made_again(
+    tmp_path: Path, damage: Damage
+) -> None:
     data = tmp_path / "data"
     await fill(data)
-    spoil_metadata(data / "orders-1")
+    damage(data / "orders-1")
     async with a_house(data) as house:
+        described = await house.ask(MetadataRequest(topics=(MetadataRequestTopic(name="orders"),)), 9)
+        assert isinstance(described, MetadataResponse)
+        offline = [partition.offline_replicas for partition in described.topics[0].partitions]
+        assert offline == [(), (1,), ()], "whoever lists topics sees it"
         await house.ask(DeleteTopicsRequest(topic_names=("orders",)), 5)
         await house.create("orders", 3)
         assert await error_of_produce(house, 1) == 0
@@ -235,7 +244,7 @@ async def test_what_lies_in_a_deleted_topics_place_and_is_another_topics_is_left
 
 def test_a_log_that_the_disk_refuses_is_lost_alone_and_opens_when_it_does_not() -> None:
     """A6: at every call that may fail while a log is opened, made anew, or removed."""
-    failures = [("open", "orders-1/"), ("map", "orders-1/"), ("rename", "doomed-0"), *[("remove", "-delete/")] * 2]
+    failures = [("open", "orders-1/"), ("rename", "doomed-0"), *[("remove", "-delete/")] * 2]
 
     @on_the_bench
     async def play(bench: Bench) -> None:
@@ -265,6 +274,24 @@ def test_a_log_that_the_disk_refuses_is_lost_alone_and_opens_when_it_does_not() 
         topic = house.server.topics.by_name("orders")
         assert topic is not None
         return topic.partitions
+
+    play()
+
+
+def test_the_clusters_metadata_is_no_log_without_a_topic_whatever_its_id_says() -> None:
+    """Not even as long as nothing was written to it: it is open, and what comes next is the first topic."""
+
+    @on_the_bench
+    async def play(bench: Bench) -> None:
+        house = await bench.serve()
+        await house.server.stop()
+        bench.disk.corrupt("__cluster_metadata-0/partition.metadata", 0, encode_partition_metadata(UUID(int=9)))
+        house = await bench.serve()
+        await house.create("orders")
+        await house.server.stop()
+        house = await bench.serve()
+        assert [topic.name for topic in house.server.topics] == ["orders"]
+        await house.server.stop()
 
     play()
 

@@ -13,8 +13,15 @@ from support.house import House
 from tidelog.broker.config import BrokerConfig
 from tidelog.broker.topics.internal_topics import METADATA_TOPIC
 from tidelog.broker.topics.partition import Partition
+from tidelog.protocol.errors import ErrorCode
 from tidelog.protocol.messages.metadata import MetadataRequest
-from tidelog.protocol.messages.produce import PartitionProduceData, ProduceRequest, ProduceResponse, TopicProduceData
+from tidelog.protocol.messages.produce import (
+    PartitionProduceData,
+    PartitionProduceResponse,
+    ProduceRequest,
+    ProduceResponse,
+    TopicProduceData,
+)
 from tidelog.storage.durable_mark import FILE_NAME, DurableMark
 
 ADDRESS = "127.0.0.1:9092"
@@ -143,6 +150,33 @@ def test_a_mark_that_cannot_be_written_is_reported_and_the_others_are(caplog: py
         assert record.getMessage().startswith("durable mark not written error=events-0/")
         await asyncio.sleep(1)
         assert marked(bench, "events-0") == 1, "the old one held; the next round tries again"
+
+    play()
+
+
+def test_a_log_whose_file_was_removed_while_it_was_written_to_takes_no_more(caplog: pytest.LogCaptureFixture) -> None:
+    """No call fails: what is appended from then on is gone when the file is closed, acknowledged or not."""
+
+    @on_the_bench
+    async def play(bench: Bench) -> None:
+        house = await bench.serve()
+        for name in ("events", "orders"):
+            await house.create(name)
+            await house.produce(name, a_batch())
+        bench.disk.remove("events-0/00000000000000000000.log")
+        for name in ("events", "orders"):
+            await house.produce(name, a_batch())
+        caplog.clear()
+        await asyncio.sleep(1.1)
+        [record] = [record for record in caplog.records if record.levelno >= logging.WARNING]
+        assert record.getMessage() == (
+            "log offline, durable mark not written "
+            "error=events-0/00000000000000000000.log: removed while it was written to"
+        )
+        for name, code in (("events", ErrorCode.KAFKA_STORAGE_ERROR), ("orders", ErrorCode.NONE)):
+            outcome = await house.produce(name, a_batch())
+            assert isinstance(outcome, PartitionProduceResponse)
+            assert outcome.error_code == code
 
     play()
 

@@ -272,7 +272,9 @@ async def test_stopping_twice_or_unstarted_does_no_harm(bench: Bench) -> None:
 async def test_after_a_clean_stop_nothing_is_checked_and_after_a_kill_everything(bench: Bench) -> None:
     house = await bench.serve()
     await house.create("orders")
-    await house.produce("orders", a_batch([b"kept"]))
+    value = bytes(4096)
+    for _ in range(2):  # the second one has an entry in the index
+        await house.produce("orders", a_batch([value]))
     await house.server.stop()
     assert bench.disk.exists(CLEAN_SHUTDOWN)
     house = await bench.serve()
@@ -282,7 +284,7 @@ async def test_after_a_clean_stop_nothing_is_checked_and_after_a_kill_everything
     bench.disk.cut("orders-0/00000000000000000000.index", 0)
     house = await bench.serve("listeners=127.0.0.1:9093")
     assert partition_of(house).log.recovered.rebuilt_indexes == 1
-    assert readable(partition_of(house)) == [b"kept"]
+    assert readable(partition_of(house)) == [value, value]
 
 
 @on_the_bench
@@ -354,6 +356,42 @@ async def test_a_flush_that_becomes_due_while_a_stop_waits_for_others_is_waited_
     assert bench.disk.exists(CLEAN_SHUTDOWN)
     bench.disk.crash()
     assert readable(partition_of(await bench.serve())) == [b"cached"]
+
+
+@on_the_bench
+async def test_a_stop_settles_many_logs_at_a_time(bench: Bench) -> None:
+    """Each takes a handful of syncs."""
+    house = await bench.serve()
+    await house.create("orders", 20)
+    for index in range(20):
+        await house.produce("orders", a_batch([b"kept"]), partition=index)
+    bench.disk.slow = {"durable-mark": 1.0}
+    began, pooled = bench.loop.time(), bench.environment.pooled
+    await house.server.stop()
+    assert bench.environment.pooled - pooled >= 20
+    assert bench.loop.time() - began < 5.0
+    bench.disk.crash()
+    house = await bench.serve()
+    [topic] = house.server.topics
+    assert all(partition.log.recovered.is_clean for partition in topic.partitions)
+    assert [readable(partition) for partition in topic.partitions] == [[b"kept"]] * 20
+
+
+@on_the_bench
+async def test_a_log_that_cannot_be_settled_is_told_of_and_leaves_no_marker(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    house = await bench.serve()
+    await house.create("orders", 3)
+    for index in range(3):
+        await house.produce("orders", a_batch([b"kept"]), partition=index)
+    bench.disk.fail_next("sync", path="orders-1/durable-mark")
+    await house.server.stop()
+    assert "log could not be settled topic=orders partition=1" in caplog.text
+    assert not bench.disk.exists(CLEAN_SHUTDOWN)
+    house = await bench.serve()
+    [topic] = house.server.topics
+    assert [readable(partition) for partition in topic.partitions] == [[b"kept"]] * 3
 
 
 @on_the_bench
@@ -469,18 +507,27 @@ async def test_bytes_that_rotted_while_it_was_down_are_an_error_said_once(
         assert house.server.metrics.topic_errors["orders", "corrupt"] == 3
 
 
-async def test_a_log_that_somebody_removed_is_made_anew_but_not_in_silence(
+async def test_a_log_that_somebody_removed_is_lost_and_its_place_stays_empty(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with a_house(tmp_path / "data") as house:
         await house.create("orders", 2)
-    shutil.rmtree(tmp_path / "data" / "orders-1")
+    shutil.move(tmp_path / "data" / "orders-1", tmp_path / "elsewhere")
     caplog.clear()
     async with a_house(tmp_path / "data") as house:
-        assert [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING] == [
-            "log missing, made anew and empty topic=orders partition=1"
-        ]
-        assert house.server.metrics.topic_errors == {("orders", "missing"): 1}
+        [line] = [record.getMessage() for record in caplog.records if record.levelno == logging.ERROR]
+        assert line == (
+            "log cannot be opened, quarantined topic=orders partition=1 error=orders-1 at 0: missing, with all its "
+            "records: put the directory back and start again, or delete the topic"
+        )
+        assert house.server.metrics.topic_errors == {("orders", "quarantined"): 1}
+        [place] = house.server.metrics.damage
+        assert place.file == "orders-1"
+        result = await house.produce("orders", a_batch([b"value"]), partition=1)
+        assert result.error_code == ErrorCode.KAFKA_STORAGE_ERROR  # type: ignore[union-attr]
+    assert not (tmp_path / "data" / "orders-1").exists()
+    shutil.move(tmp_path / "elsewhere", tmp_path / "data" / "orders-1")
+    async with a_house(tmp_path / "data") as house:
         result = await house.produce("orders", a_batch([b"value"]), partition=1)
         assert result.base_offset == 0  # type: ignore[union-attr]
 

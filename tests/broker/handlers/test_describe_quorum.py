@@ -95,7 +95,9 @@ async def test_what_is_not_durable_lies_above_the_high_watermark(bench: Bench) -
     house = await bench.serve()
     await house.create("orders")
     before = partition_of(house)
-    house.server.topics.create("events", partitions=1, configs={}, waiter=lambda _: None)
+    topic = house.server.topics.by_name("orders")
+    assert topic is not None
+    house.server.topics.delete(topic, lambda _: None)
     partition = partition_of(house)
     assert partition.high_watermark == before.high_watermark
     assert partition.current_voters[0].log_end_offset == before.high_watermark + 1

@@ -3,8 +3,9 @@
 import pytest
 
 from support.builders import BASE_TIMESTAMP
-from support.data_directory import append, flush, make_directory
+from support.data_directory import make_directory
 from support.disk import SimulatedDisk
+from support.logs import append, flush
 from tidelog.broker.metadata.records import ProducerIdsAllocated
 from tidelog.broker.metadata.soundness import DIRECTORY, MetadataDamaged, check_metadata
 from tidelog.protocol.records import build_batch
@@ -45,6 +46,14 @@ def test_a_new_directory_has_none_yet() -> None:
     LogDirectory.open(disk, cluster_id=lambda: "new", now_ms=0, check=check_metadata).release()
 
 
+def test_a_directory_that_a_broker_has_closed_is_not_a_new_one() -> None:
+    """All its logs are gone, by a mistaken command or a disk that is not mounted: nobody shall begin anew over that."""
+    disk = a_disk()
+    for name in (DIRECTORY, "orders-0", "invoices-0", "invoices-1"):
+        disk.remove_directory(name)
+    refused(disk, match=f"{DIRECTORY} is missing, and was there")
+
+
 @pytest.mark.parametrize("closed", [True, False])
 def test_a_flip_of_any_byte_below_the_mark_refuses_the_start(closed: bool) -> None:
     """A8."""
@@ -56,6 +65,13 @@ def test_a_flip_of_any_byte_below_the_mark_refuses_the_start(closed: bool) -> No
             check_metadata(disk)
         disk.corrupt(SEGMENT, position, bytes([old]))
     check_metadata(disk)
+
+
+def test_the_refusal_says_what_is_wrong_and_where() -> None:
+    disk = a_disk()
+    last = disk.size(SEGMENT) - 1
+    disk.corrupt(SEGMENT, last, bytes([disk.tree()[SEGMENT][last] ^ 1]))
+    refused(disk, match=rf"{SEGMENT} from \d+ to \d+: the checksum does not hold")
 
 
 def test_every_cut_below_the_mark_refuses_the_start() -> None:
@@ -86,6 +102,27 @@ def test_a_lost_mark_is_no_damage_as_long_as_all_is_sound() -> None:
     refused(disk, match="of which")
 
 
+def test_leader_epochs_that_have_rotted_are_no_damage() -> None:
+    """A8: the mark knows that they are not what they were; recovery makes them again."""
+    size = a_disk().size(f"{DIRECTORY}/leader-epoch-checkpoint")
+    for bit in range(8 * size):
+        disk = a_disk()
+        byte = disk.tree()[f"{DIRECTORY}/leader-epoch-checkpoint"][bit // 8]
+        disk.corrupt(f"{DIRECTORY}/leader-epoch-checkpoint", bit // 8, bytes([byte ^ (1 << bit % 8)]))
+        check_metadata(disk)
+
+
+def test_nothing_is_a_torn_tail_behind_half_a_mark_that_was_closed() -> None:
+    """House rule 1.6: the other half may have been the newer one."""
+    disk = a_disk()
+    newer = max((0, 4096), key=lambda at: disk.tree()[f"{DIRECTORY}/durable-mark"][at : at + 8])
+    disk.corrupt(f"{DIRECTORY}/durable-mark", newer, b"rot")
+    check_metadata(disk)
+    last = disk.size(SEGMENT) - 1
+    disk.corrupt(SEGMENT, last, bytes([disk.tree()[SEGMENT][last] ^ 1]))
+    refused(disk, match="the checksum does not hold")
+
+
 @pytest.mark.parametrize("name", [f"{0:020d}.log", "partition.metadata"])
 def test_a_missing_file_refuses_the_start(name: str) -> None:
     disk = a_disk()
@@ -101,6 +138,15 @@ def test_a_beginning_that_is_missing_refuses_the_start() -> None:
     assert others
     disk.remove(first)
     refused(disk, match="and did at 0")
+
+
+def test_a_segment_that_could_not_be_made_nor_unmade_is_none_of_the_log() -> None:
+    """An empty one: the log went on in the one before it."""
+    disk = SimulatedDisk()
+    make_directory(disk, facts=[ProducerIdsAllocated(number) for number in range(40)], batches=1)
+    assert f"{DIRECTORY}/{1:020d}.log" not in disk.tree()
+    disk.open(f"{DIRECTORY}/{1:020d}.log", create=True).close()
+    check_metadata(disk)
 
 
 def test_a_segment_of_which_nobody_knows_what_comes_before_it_refuses_the_start() -> None:

@@ -334,7 +334,7 @@ async def test_a_round_that_was_under_way_does_not_answer_for_what_came_after_it
     await asyncio.sleep(0)
     late = bench.produce(partition, b"late")
     bench.disk.fail_next("write", path="durable-mark")
-    await bench.end_of_round()
+    await bench.end_of_sync(partition)
     with pytest.raises(DiskFailed):
         partition.log.write_mark()
     await bench.settle()
