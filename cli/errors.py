@@ -64,6 +64,7 @@ class Code(Enum):
     LAG_OVER = ("TL-0604", Exit.CONDITION_NOT_MET, "A group is further behind than --over allows.")
     NO_OFFSETS = ("TL-0605", Exit.FAILED, "There is no offset to work with: none was committed, or none was given.")
     BAD_OFFSETS_FILE = ("TL-0606", Exit.FAILED, "The file of offsets is not what it should be.")
+    GROUPS_MISSING = ("TL-0607", Exit.PARTIAL, "The groups of a damaged partition of __consumer_offsets are not shown.")
 
     def __init__(self, identifier: str, exit_code: Exit, meaning: str) -> None:
         self.identifier = identifier

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import click
 
-from ..client import Client, GroupLag, GroupNotFound, PartitionLag
+from ..client import Client, GroupLag, GroupNotFound, GroupsMissing, PartitionLag
 from ..client.config import wall_clock_ms
 from .commands import Settings, command, duration, seconds_of
 from .errors import Code, CommandFailed
@@ -261,7 +261,7 @@ def lag(
 
 
 async def _look_once(client: Client, question: Question) -> None:
-    rows = await _look(client, question)
+    rows, missing = await _look(client, question)
     if question.output in ("json", "jsonl"):
         print_json([question.view.as_json(row) for row in rows], output=question.output)
     else:
@@ -272,6 +272,8 @@ async def _look_once(client: Client, question: Question) -> None:
         names = ", ".join(dict.fromkeys(row.group.group_id for row in unknown))
         count = sum(row.never_committed for row in unknown)
         click.echo(f"note: {names}: {count} partition{plural(count)} never committed, lag not known", err=True)
+    if missing is not None:
+        raise missing
 
 
 async def _watch(client: Client, question: Question) -> None:
@@ -281,7 +283,7 @@ async def _watch(client: Client, question: Question) -> None:
         live = stack.enter_context(LiveTable()) if is_drawn else None
         looks = 0
         while True:
-            rows = await _look(client, question)
+            rows, missing = await _look(client, question)
             if live is not None:
                 live.show(rows, question.columns, title=f"every {human_seconds(question.every)}, Ctrl-C ends")
             else:
@@ -290,13 +292,28 @@ async def _watch(client: Client, question: Question) -> None:
                 sys.stdout.flush()
             _gate(rows, question.over)
             looks += 1
-            if looks == question.looks_max:
+            is_last = looks == question.looks_max
+            if missing is not None and (is_last or question.over is not None):
+                raise missing
+            if is_last:
                 return
             await asyncio.sleep(question.every)
 
 
-async def _look(client: Client, question: Question) -> list[LagRow]:
-    groups = await client.admin.groups.lag(question.names or None)
+async def lags_of_all(client: Client) -> tuple[Mapping[str, GroupLag], GroupsMissing | None]:
+    """Those that the broker can tell of, and which are missing."""
+    try:
+        return await client.admin.groups.lag(), None
+    except GroupsMissing as missing:
+        return missing.lags, missing
+
+
+async def _look(client: Client, question: Question) -> tuple[list[LagRow], GroupsMissing | None]:
+    missing: GroupsMissing | None = None
+    if question.names:
+        groups: Mapping[str, GroupLag] = await client.admin.groups.lag(question.names)
+    else:
+        groups, missing = await lags_of_all(client)
     for name in question.names:
         if name not in groups:
             raise GroupNotFound(f"there is no group {name!r}")
@@ -309,7 +326,7 @@ async def _look(client: Client, question: Question) -> list[LagRow]:
             has = "has committed nothing there" if question.names else "has committed anything there"
             raise CommandFailed(Code.NO_OFFSETS, f"{who} {has}", "tidelog group lag --by topic shows what there is")
         narrowed = chosen
-    return [row for group in narrowed for row in question.view.rows(group)]
+    return [row for group in narrowed for row in question.view.rows(group)], missing
 
 
 def _narrowed(group: GroupLag, topics: Sequence[Selection]) -> GroupLag:

@@ -15,13 +15,14 @@ from ..client import (
     GroupListing,
     GroupMember,
     GroupNotFound,
+    GroupsMissing,
     PartitionLag,
     TidelogError,
 )
 from .commands import Group, Settings, command, group
 from .confirm import confirm
 from .errors import Code, CommandFailed, raise_all
-from .group_lag import lag, total
+from .group_lag import lag, lags_of_all, total
 from .group_names import Selection, groups_named, not_empty, parse_selection
 from .group_reset import reset
 from .output import Column, human_seconds, output_option, plural, print_json, print_rows
@@ -224,13 +225,19 @@ def ls(
     details = details or output == "wide"
 
     async def work(client: Client) -> None:
-        listed = await client.admin.groups.list_all(states=states, kinds=kinds)
-        lags = await client.admin.groups.lag() if details else {}
+        missing: GroupsMissing | None = None
+        try:
+            listed = await client.admin.groups.list_all(states=states, kinds=kinds)
+        except GroupsMissing as error:
+            listed, missing = error.listed, error
+        lags, _ = await lags_of_all(client) if details else ({}, None)
         rows = [ListRow(one, lags.get(one.group_id)) for one in listed]
         if output in ("json", "jsonl"):
             print_json([row.as_json() for row in rows], output=output)
         else:
             print_rows(rows, DETAIL_COLUMNS if details else LIST_COLUMNS, output=output)
+        if missing is not None:
+            raise missing
 
     run(settings, work)
 

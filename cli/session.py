@@ -17,6 +17,7 @@ from ..client import (
     CorruptRecords,
     GroupNotEmpty,
     GroupNotFound,
+    GroupsMissing,
     MessageTooLarge,
     OffsetOutOfRange,
     PartitionNotFound,
@@ -42,6 +43,7 @@ CODES: Mapping[type[TidelogError], tuple[Code, str]] = {
     OffsetOutOfRange: (Code.OFFSET_OUT_OF_RANGE, "tidelog topic describe shows the offsets that exist"),
     GroupNotFound: (Code.GROUP_NOT_FOUND, "tidelog group ls shows those that exist"),
     GroupNotEmpty: (Code.GROUP_NOT_EMPTY, "stop its consumers first; tidelog group describe -m shows them"),
+    GroupsMissing: (Code.GROUPS_MISSING, "the broker's log says why; tidelog log verify looks at the files"),
 }
 INVALID = frozenset(
     {

@@ -25,7 +25,16 @@ from .errors import (
     Unavailable,
     UndecodableRecord,
 )
-from .groups import GroupAdmin, GroupDescription, GroupLag, GroupListing, GroupMember, GroupOffset, PartitionLag
+from .groups import (
+    GroupAdmin,
+    GroupDescription,
+    GroupLag,
+    GroupListing,
+    GroupMember,
+    GroupOffset,
+    GroupsMissing,
+    PartitionLag,
+)
 from .lookup import OffsetAt
 from .offsets import OffsetSpec
 from .producer import Producer
@@ -53,6 +62,7 @@ __all__ = [
     "GroupNotEmpty",
     "GroupNotFound",
     "GroupOffset",
+    "GroupsMissing",
     "MessageTooLarge",
     "NotRetriable",
     "OffsetAt",

@@ -18,6 +18,7 @@
         ├── PartitionsLost      the group has given them to others before what was read of them was committed
         ├── GroupNotFound       no such group
         ├── GroupNotEmpty       the group has members, and what was asked wants it without
+        ├── GroupsMissing       the broker cannot tell of all groups; it has those of which it can
         └── Refused             every other code
 
 The client itself retries what is retriable until the call's own deadline; what arrives here has outlasted that.

@@ -34,7 +34,7 @@ from ..protocol.messages.offset_fetch import OffsetFetchRequest, OffsetFetchRequ
 from ..protocol.primitives import read_int16, read_int32, read_string
 from .cluster import Cluster
 from .config import Address
-from .errors import GroupNotEmpty, GroupNotFound, Unavailable, error_for
+from .errors import GroupNotEmpty, GroupNotFound, NotRetriable, Unavailable, error_for
 from .records import TopicPartition
 
 Response = TypeVar("Response")
@@ -146,6 +146,25 @@ class GroupLag:
     partitions: tuple[PartitionLag, ...]
 
 
+class GroupsMissing(NotRetriable):
+    """Partitions of `__consumer_offsets` have failed or are damaged, and nobody can tell of the groups in there."""
+
+    def __init__(
+        self,
+        partitions: Iterable[int],
+        *,
+        listed: Iterable[GroupListing] = (),
+        lags: Mapping[str, GroupLag] | None = None,
+    ) -> None:
+        self.partitions = tuple(sorted(partitions))
+        names = ", ".join(f"__consumer_offsets-{partition}" for partition in self.partitions)
+        super().__init__(f"groups are missing: those of {names}", code=ErrorCode.COORDINATOR_NOT_AVAILABLE)
+        self.listed = list(listed)
+        """All others, if `list_all` was called."""
+        self.lags = dict(lags or {})
+        """Those of all others, if `lag` was called."""
+
+
 class GroupAdmin:
     """Asks about groups and changes them; found at `Client.admin.groups`."""
 
@@ -155,14 +174,16 @@ class GroupAdmin:
     # Asking
 
     async def list_all(self, *, states: Sequence[str] = (), kinds: Sequence[str] = ()) -> list[GroupListing]:
-        """All groups by name, or those in one of the states, of one of the kinds."""
+        """All groups by name, or those in one of the states, of one of the kinds. Raises GroupsMissing with a part."""
         request = ListGroupsRequest(states_filter=tuple(states), types_filter=tuple(kinds))
 
         async def attempt(timeout: float) -> list[GroupListing]:
-            found = []
+            found: list[GroupListing] = []
+            missing: set[int] = set()
             for address in self._brokers():
                 response = await self._cluster.ask_at(address, request, ListGroupsResponse, timeout=timeout)
                 _check(response.error_code, "ListGroups")
+                missing |= await self._missing_at(address, timeout)
                 found += [
                     GroupListing(
                         group_id=group.group_id,
@@ -172,9 +193,19 @@ class GroupAdmin:
                     )
                     for group in response.groups
                 ]
-            return sorted(found, key=lambda group: group.group_id)
+            found.sort(key=lambda group: group.group_id)
+            if missing:
+                raise GroupsMissing(missing, listed=found)
+            return found
 
         return await self._cluster.persist(attempt)
+
+    async def _missing_at(self, address: Address, timeout: float) -> set[int]:
+        """Partitions of `__consumer_offsets` whose groups a broker does not list: Kafka's ListGroups cannot say so."""
+        request = lags.DescribeLagRequest(group_ids=())
+        response = await self._cluster.ask_at(address, request, lags.DescribeLagResponse, timeout=timeout)
+        _check(response.error_code, "DescribeLag")
+        return set(response.unavailable_partitions)
 
     async def describe(self, group_id: str) -> GroupDescription:
         """A group and its members. GroupNotFound if there is none."""
@@ -218,24 +249,34 @@ class GroupAdmin:
     async def lag(
         self, group_ids: Sequence[str] | None = None, *, topics: Sequence[str] | None = None
     ) -> dict[str, GroupLag]:
-        """How far groups are behind: all of them, or those of the named ones that exist; in some topics or in all."""
+        """How far groups are behind: all of them, or those of the named ones that exist; in some topics or in all.
+
+        Raises GroupsMissing with a part, if all were asked for.
+        """
 
         async def attempt(timeout: float) -> dict[str, GroupLag]:
             asked: Mapping[Address, list[str] | None] = (
                 dict.fromkeys(self._brokers()) if group_ids is None else await self._coordinators(group_ids, timeout)
             )
             found: dict[str, GroupLag] = {}
+            missing: set[int] = set()
             for address, names in asked.items():
                 request = lags.DescribeLagRequest(
                     group_ids=None if names is None else tuple(names), topics=None if topics is None else tuple(topics)
                 )
                 response = await self._cluster.ask_at(address, request, lags.DescribeLagResponse, timeout=timeout)
-                _check(response.error_code, "DescribeLag")
+                if names is None and response.unavailable_partitions:
+                    missing.update(response.unavailable_partitions)
+                else:
+                    _check(response.error_code, "DescribeLag")
                 for group in response.groups:
                     if group.error_code != ErrorCode.GROUP_ID_NOT_FOUND:
                         _check_group(group.error_code, group.group_id, group.error_message)
                         found[group.group_id] = _group_lag(group)
-            return {name: found[name] for name in group_ids or sorted(found) if name in found}
+            told = {name: found[name] for name in group_ids or sorted(found) if name in found}
+            if missing:
+                raise GroupsMissing(missing, lags=told)
+            return told
 
         return await self._cluster.persist(attempt)
 

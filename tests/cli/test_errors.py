@@ -43,6 +43,7 @@ def test_the_codes_that_were_once_published_keep_their_meaning() -> None:
         "TL-0604": "LAG_OVER",
         "TL-0605": "NO_OFFSETS",
         "TL-0606": "BAD_OFFSETS_FILE",
+        "TL-0607": "GROUPS_MISSING",
     }
     assert {code.identifier: code.name for code in Code} == published
 

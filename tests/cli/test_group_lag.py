@@ -126,6 +126,16 @@ def test_off_a_terminal_a_watch_prints_a_json_object_a_line(tidelog: Tidelog, sc
     )
 
 
+def test_groups_that_cannot_be_told_of_hide_no_others(tidelog: Tidelog, scene: Stub) -> None:
+    """But no gate lets them pass."""
+    scene.cluster.unavailable_partitions = (3,)
+    for options in ((), ("--over", "1000"), ("-w", "--over", "1000"), ("-w", "-n", "2", "--every", "10ms")):
+        ended = tidelog("group", "lag", *options, server=scene.server)
+        assert ended.out.count("reports") == (2 if "-n" in options else 1)
+        assert (ended.code, "__consumer_offsets-3" in ended.err) == (3, True)
+    assert tidelog("group", "lag", "billing", "--over", "1000", server=scene.server).code == 0
+
+
 def test_the_gate_ends_a_watch(tidelog: Tidelog, scene: Stub) -> None:
     ended = tidelog("group", "lag", "billing", "-w", "--over", "5", server=scene.server)
     assert (ended.code, len(ended.out.splitlines())) == (4, 1)

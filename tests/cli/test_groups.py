@@ -51,6 +51,15 @@ def test_the_list_is_sorted_and_may_be_filtered(tidelog: Tidelog, scene: Stub) -
     assert tidelog("group", "ls", "--state", "happy", server=scene.server).code == 2
 
 
+def test_groups_that_cannot_be_told_of_hide_no_others(tidelog: Tidelog, scene: Stub) -> None:
+    scene.cluster.unavailable_partitions = (3,)
+    for options in ((), ("-d",)):
+        ended = tidelog("group", "ls", *options, server=scene.server)
+        assert [line.split("\t")[0] for line in ended.out.splitlines()] == ["GROUP", "billing", "reports", "search"]
+        assert ended.code == 3
+        assert ended.err.startswith("error[TL-0607]: groups are missing: those of __consumer_offsets-3")
+
+
 def test_details_tell_members_and_lag(tidelog: Tidelog, scene: Stub) -> None:
     wide = tidelog("group", "ls", "-o", "wide", server=scene.server).out.splitlines()
     assert wide[0] == "GROUP\tTYPE\tPROTOCOL\tSTATE\tMEMBERS\tLAG"

@@ -10,6 +10,7 @@ from tidelog.client import (
     GroupNotEmpty,
     GroupNotFound,
     GroupOffset,
+    GroupsMissing,
     Refused,
     TopicNotFound,
     Unavailable,
@@ -50,6 +51,25 @@ def test_groups_are_listed_by_name_and_filtered_by_the_broker() -> None:
     played(scenario)
 
 
+def test_groups_that_can_be_told_of_come_with_the_error_that_others_cannot() -> None:
+    async def scenario(fake: FakeCluster) -> None:
+        with_records(fake, "orders", 10)
+        app = fake.groups["app"] = FakeGroup()
+        app.commit("orders", 4)
+        fake.unavailable_partitions = (3, 17)
+        async with a_client(fake) as client:
+            with pytest.raises(GroupsMissing, match="__consumer_offsets-3, __consumer_offsets-17") as listing:
+                await client.admin.groups.list_all()
+            assert [group.group_id for group in listing.value.listed] == ["app"]
+            with pytest.raises(GroupsMissing) as measuring:
+                await client.admin.groups.lag()
+            assert measuring.value.partitions == (3, 17)
+            assert [at.lag for at in measuring.value.lags["app"].partitions] == [6]
+            assert list(await client.admin.groups.lag(["app"])) == ["app"], "who is named is not missing"
+
+    played(scenario)
+
+
 def test_every_broker_is_asked_for_its_groups_and_a_group_at_its_coordinator() -> None:
     async def scenario(fake: FakeCluster) -> None:
         fake.groups["app"] = FakeGroup(members=[a_member(orders=(0,))])
@@ -57,10 +77,11 @@ def test_every_broker_is_asked_for_its_groups_and_a_group_at_its_coordinator() -
             assert [group.group_id for group in await client.admin.groups.list_all()] == ["app"]
             assert len(fake.seen(ApiKey.LIST_GROUPS)) == 2
             assert (await client.admin.groups.describe("app")).coordinator == Address(HOST, PORT + 1)
+            asked = len(fake.seen(ApiKey.DESCRIBE_LAG))
             assert list(await client.admin.groups.lag()) == ["app"]
-            assert len(fake.seen(ApiKey.DESCRIBE_LAG)) == 2
+            assert len(fake.seen(ApiKey.DESCRIBE_LAG)) == asked + 2
             assert list(await client.admin.groups.lag(["app", "nope"])) == ["app"]
-            assert len(fake.seen(ApiKey.DESCRIBE_LAG)) == 3
+            assert len(fake.seen(ApiKey.DESCRIBE_LAG)) == asked + 3
 
     played(scenario, brokers=2)
 

@@ -121,6 +121,8 @@ class FakePartition:
     next_offset: int = 0
     producers: dict[int, FakeProducer] = field(default_factory=dict)
     """Those whose numbers are known; forgetting one is what a broker does that has lost its state."""
+    is_lost: bool = False
+    """Its log cannot be opened: no offset of it is told."""
 
     def take(self, records: Buffer, *, append_time_ms: int | None = None) -> int | ErrorCode:
         """Append a producer's batch unless its numbers forbid it [I-2, I-3]; a duplicate's offset is the old one."""
@@ -217,6 +219,8 @@ class FakeCluster:
         self.topics: dict[str, FakeTopic] = {}
         self.groups: dict[str, FakeGroup] = {}
         """As an administrator is told of them; coordinated by the last of the brokers."""
+        self.unavailable_partitions: tuple[int, ...] = ()
+        """Of groups that cannot be told of."""
         self.coordinator = FakeCoordinator()
         """What members of groups talk to, at whichever broker."""
         self.partitions = partitions
@@ -465,8 +469,10 @@ class FakeConnection(asyncio.Protocol):
             name: [(log.start_offset, log.next_offset) for log in topic.partitions]
             for name, topic in self.cluster.topics.items()
         }
-        groups = self.cluster.groups if self.broker is self.cluster.brokers[-1] else {}
-        return answer_about_groups(groups, ends, body, fault.refuse)
+        if self.broker is not self.cluster.brokers[-1]:
+            return answer_about_groups({}, ends, body, fault.refuse)
+        unavailable = self.cluster.unavailable_partitions
+        return answer_about_groups(self.cluster.groups, ends, body, fault.refuse, unavailable)
 
     def _produce(self, body: ProduceRequest, fault: Fault) -> ProduceResponse:
         topics = []
@@ -571,7 +577,11 @@ class FakeConnection(asyncio.Protocol):
             return MetadataResponseTopic(name=name, error_code=fault.refuse or ErrorCode.UNKNOWN_TOPIC_OR_PARTITION)
         partitions = tuple(
             MetadataResponsePartition(
-                partition_index=index, leader_id=partition.leader, replica_nodes=(partition.leader,), isr_nodes=()
+                partition_index=index,
+                leader_id=partition.leader,
+                replica_nodes=(partition.leader,),
+                isr_nodes=(),
+                offline_replicas=(partition.leader,) if partition.is_lost else (),
             )
             for index, partition in reversed(list(enumerate(topic.partitions)))
         )
@@ -590,6 +600,8 @@ class FakeConnection(asyncio.Protocol):
                     answer = replace(answer, error_code=fault.refuse)
                 elif isinstance(log, ErrorCode):
                     answer = replace(answer, error_code=log)
+                elif log.is_lost:
+                    answer = replace(answer, error_code=ErrorCode.KAFKA_STORAGE_ERROR)
                 elif asked.timestamp == LATEST:
                     answer = replace(answer, offset=log.next_offset)
                 elif asked.timestamp == EARLIEST:

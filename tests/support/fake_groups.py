@@ -92,7 +92,13 @@ def assignment_bytes(assignment: Mapping[str, tuple[int, ...]]) -> bytes:
     return b"".join([*parts, write_int32(-1)])
 
 
-def respond(groups: dict[str, FakeGroup], ends: Ends, body: object, refuse: ErrorCode | None) -> object | None:
+def respond(
+    groups: dict[str, FakeGroup],
+    ends: Ends,
+    body: object,
+    refuse: ErrorCode | None,
+    unavailable_partitions: tuple[int, ...] = (),
+) -> object | None:
     """The answer to an administrator's question about groups; None if it is none."""
     code = refuse or ErrorCode.NONE
     match body:
@@ -118,7 +124,12 @@ def respond(groups: dict[str, FakeGroup], ends: Ends, body: object, refuse: Erro
             return _leave(groups, body, code)
         case DescribeLagRequest():
             names = sorted(groups) if body.group_ids is None else body.group_ids
-            return DescribeLagResponse(groups=tuple(_lag(name, groups.get(name), ends, body.topics) for name in names))
+            is_part = body.group_ids is None and unavailable_partitions
+            return DescribeLagResponse(
+                error_code=ErrorCode.COORDINATOR_NOT_AVAILABLE if is_part else ErrorCode.NONE,
+                groups=tuple(_lag(name, groups.get(name), ends, body.topics) for name in names),
+                unavailable_partitions=unavailable_partitions,
+            )
     return None
 
 
