@@ -23,13 +23,13 @@ class PartitionRow:
 
     topic: str
     partition: Partition
-    start_offset: int
-    end_offset: int
+    start_offset: int | None = None
+    end_offset: int | None = None
 
     @property
-    def record_count(self) -> int:
-        """Records between its first and its next offset."""
-        return self.end_offset - self.start_offset
+    def record_count(self) -> int | None:
+        """Records between its first and its next offset; None if those are not known."""
+        return None if self.start_offset is None or self.end_offset is None else self.end_offset - self.start_offset
 
     def as_json(self) -> dict[str, object]:
         """All of it."""
@@ -39,6 +39,7 @@ class PartitionRow:
             "leader_epoch": self.partition.leader_epoch,
             "replicas": list(self.partition.replicas),
             "in_sync_replicas": list(self.partition.in_sync),
+            "offline_replicas": list(self.partition.offline),
             "start_offset": self.start_offset,
             "end_offset": self.end_offset,
             "records": self.record_count,
@@ -54,8 +55,8 @@ class TopicRow:
 
     @property
     def record_count(self) -> int | None:
-        """Records in all partitions."""
-        return None if self.partitions is None else sum(row.record_count for row in self.partitions)
+        """Records in all partitions of which that is known."""
+        return None if self.partitions is None else sum(row.record_count or 0 for row in self.partitions)
 
     def as_json(self) -> dict[str, object]:
         """A line of the list."""
@@ -84,6 +85,7 @@ PARTITION_COLUMNS: Sequence[Column[PartitionRow]] = (
     Column("START", lambda row: row.start_offset),
     Column("END", lambda row: row.end_offset),
     Column("RECORDS", lambda row: row.record_count),
+    Column("STATUS", lambda row: "lost" if _is_lost(row.partition) else "ok"),
     Column("EPOCH", lambda row: row.partition.leader_epoch, wide=True),
     Column("REPLICAS", lambda row: ",".join(map(str, row.partition.replicas)), wide=True),
     Column("IN SYNC", lambda row: ",".join(map(str, row.partition.in_sync)), wide=True),
@@ -264,22 +266,28 @@ for member in (ls, describe, create, alter, rm):
     topic.add_command(member)
 
 
+def _is_lost(partition: Partition) -> bool:
+    """No replica can be served, and no offset of it is told."""
+    return bool(partition.offline) and set(partition.offline) >= set(partition.replicas)
+
+
 async def _with_offsets(client: Client, topics: Sequence[Topic]) -> list[TopicRow]:
     """Topics with what their logs hold; several are asked about at a time."""
     limit = asyncio.Semaphore(QUESTIONS_MAX)
 
     async def one(topic: Topic) -> TopicRow:
+        there = [partition.index for partition in topic.partitions if not _is_lost(partition)]
         async with limit:
-            earliest = await client.admin.list_offsets(topic.name, "earliest")
-            latest = await client.admin.list_offsets(topic.name, "latest")
+            earliest = await client.admin.list_offsets(topic.name, dict.fromkeys(there, "earliest"))
+            latest = await client.admin.list_offsets(topic.name, dict.fromkeys(there, "latest"))
         return TopicRow(
             topic,
             [
                 PartitionRow(
                     topic=topic.name,
                     partition=partition,
-                    start_offset=earliest[partition.index].offset,
-                    end_offset=latest[partition.index].offset,
+                    start_offset=earliest[partition.index].offset if partition.index in earliest else None,
+                    end_offset=latest[partition.index].offset if partition.index in latest else None,
                 )
                 for partition in topic.partitions
             ],

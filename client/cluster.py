@@ -56,6 +56,8 @@ class Partition:
     leader_epoch: int
     replicas: tuple[int, ...] = ()
     in_sync: tuple[int, ...] = ()
+    offline: tuple[int, ...] = ()
+    """Replicas that cannot be served: their log could not be opened, for one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -225,6 +227,7 @@ class Cluster:
                 leader_epoch=partition.leader_epoch,
                 replicas=tuple(partition.replica_nodes),
                 in_sync=tuple(partition.isr_nodes),
+                offline=tuple(partition.offline_replicas),
             )
             for partition in sorted(topic.partitions, key=lambda partition: partition.partition_index)
         )

@@ -51,10 +51,30 @@ def test_a_description_has_a_line_per_partition(tidelog: Tidelog, stub: Stub) ->
     tidelog("produce", "orders", "-q", "-p", "1", given=b"a\nb\n", server=stub.server)
     ended = tidelog("topic", "describe", "orders", server=stub.server)
     assert ended.out.splitlines() == [
-        "TOPIC\tPARTITION\tLEADER\tSTART\tEND\tRECORDS",
-        "orders\t0\t1\t0\t0\t0",
-        "orders\t1\t1\t0\t2\t2",
+        "TOPIC\tPARTITION\tLEADER\tSTART\tEND\tRECORDS\tSTATUS",
+        "orders\t0\t1\t0\t0\t0\tok",
+        "orders\t1\t1\t0\t2\t2\tok",
     ]
+
+
+def test_a_topic_with_a_lost_partition_is_described_and_can_be_removed(tidelog: Tidelog, stub: Stub) -> None:
+    """Of such a partition no offset is told; an operator must be able to see it, and to let it go."""
+    a_topic_with_records(tidelog, stub)
+    [one, other] = stub.cluster.topics["orders"].partitions
+    lost = one if one.next_offset == 0 else other
+    left = other if lost is one else one
+    lost.is_lost = True
+    lines = tidelog("topic", "describe", "orders", server=stub.server).out.splitlines()[1:]
+    assert sorted(line.split("\t", 3)[3] for line in lines) == [
+        "\t\t\tlost",
+        f"0\t{left.next_offset}\t{left.next_offset}\tok",
+    ]
+    [described] = json.loads(tidelog("topic", "describe", "orders", "-o", "json", server=stub.server).out)
+    told = [partition for partition in described["partitions"] if partition["offline_replicas"]]
+    assert [(partition["start_offset"], partition["records"]) for partition in told] == [(None, None)]
+    assert f"orders\t2\t{left.next_offset}" in tidelog("topic", "ls", "-d", server=stub.server).out
+    assert tidelog("topic", "rm", "orders", "--yes", server=stub.server).code == 0
+    assert "orders" not in stub.cluster.topics
 
 
 def test_the_json_of_a_description_has_a_stable_shape(tidelog: Tidelog, stub: Stub) -> None:
@@ -72,6 +92,7 @@ def test_the_json_of_a_description_has_a_stable_shape(tidelog: Tidelog, stub: St
                     "leader_epoch": -1,
                     "replicas": [1],
                     "in_sync_replicas": [],
+                    "offline_replicas": [],
                     "start_offset": 0,
                     "end_offset": 0,
                     "records": 0,
