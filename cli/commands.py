@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import click
 
 SERVER = "127.0.0.1:9092"
+TIMEOUT = 10.0
 DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
 UNIT_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
@@ -21,9 +22,14 @@ class Settings:
     """What the shared options said; one object for a whole command line."""
 
     server: str | None = None
-    timeout: float = 10.0
+    timeout_given: float | None = None
     verbose: bool = False
     output: str | None = None
+
+    @property
+    def timeout(self) -> float:
+        """How long one answer of the broker may take."""
+        return TIMEOUT if self.timeout_given is None else self.timeout_given
 
     @property
     def wants_json(self) -> bool:
@@ -82,7 +88,11 @@ SHARED: tuple[click.Option, ...] = (
     ),
     click.Option(["-b", "--bootstrap-server", "alias_server"], hidden=True, expose_value=False, callback=_remember),
     click.Option(
-        ["--timeout"], type=duration, expose_value=False, callback=_remember, help="How long to wait for the broker."
+        ["--timeout", "timeout_given"],
+        type=duration,
+        expose_value=False,
+        callback=_remember,
+        help="How long to wait for the broker.",
     ),
     VERBOSE,
 )

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Generic, NamedTuple, TypeVar
+from uuid import UUID
 
 import click
 
@@ -21,6 +22,7 @@ from ..storage.index import SIZE_MAX as INDEX_SIZE_MAX
 from ..storage.leader_epochs import FILE_NAME as LEADER_EPOCHS
 from ..storage.leader_epochs import EpochStart, LeaderEpochs
 from ..storage.leftovers import segment_bases
+from ..storage.log_directory import PARTITION_METADATA, encode_id, read_partition_metadata
 from ..storage.offset_index import ENTRY_SIZE as OFFSET_ENTRY_SIZE
 from ..storage.offset_index import SUFFIX as OFFSET_INDEX_SUFFIX
 from ..storage.offset_index import OffsetEntry, OffsetIndex
@@ -33,7 +35,7 @@ from ..storage.time_index import SUFFIX as TIME_INDEX_SUFFIX
 from ..storage.time_index import TimeEntry, TimeIndex
 from .commands import command
 from .errors import Code, CommandFailed
-from .log_files import codec_name, target_at
+from .log_files import codec_name, files_may_fail, target_at
 from .output import Column, output_option, print_json, print_rows
 from .record_format import json_bytes
 
@@ -54,18 +56,24 @@ Row = TypeVar("Row")
 @click.option("--records", is_flag=True, help="Print the records inside the batches, as JSON lines.")
 @click.option("-n", "--count", "count_max", type=click.IntRange(min=1), help="Stop after so many batches, or rows.")
 @output_option
+@files_may_fail()
 def dump(path: Path, records: bool, count_max: int | None, output: str | None) -> None:
     """Print the batches of a segment, or of a log: a directory of segments.
 
     Or what stands in another file of a log: .index, .timeindex, .digest, .snapshot, durable-mark,
-    leader-epoch-checkpoint. What is damaged in a file is told on stderr, behind what could be read.
+    leader-epoch-checkpoint, partition.metadata. What is damaged in a file is told on stderr, behind what could be read.
     """
     kind = _KINDS.get(path.name) or _KINDS.get(path.suffix)
     if kind is not None and path.is_file():
         if records:
             raise click.UsageError("--records is for segments")
         absolute = path.absolute()
-        kind(RealDisk(str(absolute.parent.parent)), f"{absolute.parent.name}/{absolute.name}", count_max, output)
+        kind(
+            RealDisk(str(absolute.parent.parent), read_only=True),
+            f"{absolute.parent.name}/{absolute.name}",
+            count_max,
+            output,
+        )
         return
     target = target_at(path)
     if len(target.logs) != 1:
@@ -261,6 +269,10 @@ EPOCH_COLUMNS: Sequence[Column[EpochStart]] = (
     Column("EPOCH", lambda start: start.epoch),
     Column("START OFFSET", lambda start: start.start_offset),
 )
+ID_COLUMNS: Sequence[Column[UUID]] = (
+    Column("TOPIC ID", encode_id),
+    Column("UUID", str, wide=True),
+)
 BLOCK_COLUMNS: Sequence[Column[BlockRow]] = (
     Column("FROM", lambda block: block.begin),
     Column("TO", lambda block: block.end),
@@ -295,7 +307,8 @@ class _Table(Generic[Row]):
         try:
             rows = self._rows_of(disk, path)[:count_max]
         except (BadDigest, BadSnapshot, CorruptLog) as error:
-            raise CommandFailed(Code.LOG_DERIVED, f"{path}: {error}", "tidelog log verify tells what to do") from None
+            text = str(error) if isinstance(error, CorruptLog) else f"{path}: {error}"
+            raise CommandFailed(Code.LOG_DERIVED, text, "tidelog log verify tells what to do") from None
         if output in ("json", "jsonl"):
             names = {column: column.name.lower().replace(" ", "_") for column in self._columns}
             print_json([{name: column.value(row) for column, name in names.items()} for row in rows], output=output)
@@ -314,7 +327,7 @@ def _time_rows(disk: Disk, path: str) -> list[TimeRow]:
 
 
 def _whole_entries(disk: Disk, path: str, entry_size: int) -> bytes:
-    """The active segment's index is longer than its entries: what is allocated ahead is left out."""
+    """Behind the entries of an index that was not closed a crash may have left zeros: they are left out."""
     data = read_file(disk, path, size_max=INDEX_SIZE_MAX)
     rest = len(data) % entry_size
     used = len(data.rstrip(b"\0"))
@@ -326,6 +339,10 @@ def _whole_entries(disk: Disk, path: str, entry_size: int) -> bytes:
 
 def _epoch_rows(disk: Disk, path: str) -> list[EpochStart]:
     return LeaderEpochs.read(disk, path.rpartition("/")[0]).entries
+
+
+def _id_rows(disk: Disk, path: str) -> list[UUID]:
+    return [read_partition_metadata(disk, path.rpartition("/")[0])]
 
 
 def _slot_rows(disk: Disk, path: str) -> list[SlotRow]:
@@ -366,5 +383,6 @@ _KINDS: Mapping[str, Callable[[Disk, str, int | None, str | None], None]] = {
     SNAPSHOT_SUFFIX: _Table(PRODUCER_COLUMNS, _producer_rows),
     DURABLE_MARK: _Table(SLOT_COLUMNS, _slot_rows),
     LEADER_EPOCHS: _Table(EPOCH_COLUMNS, _epoch_rows),
+    PARTITION_METADATA: _Table(ID_COLUMNS, _id_rows),
 }
 """By the file's name, or the end of it."""

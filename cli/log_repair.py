@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 import click
 
 from ..client.config import wall_clock_ms
-from ..storage.disk import Lock
+from ..storage.disk import Disk, Lock, RealDisk
 from ..storage.errors import DirectoryLocked, StorageError, UnknownFormat
 from ..storage.repair import Act, Plan, Repair, lock_directory, perform, plan_repairs
 from ..storage.survey import Survey
@@ -41,7 +41,8 @@ def repair_logs(
         surveys = survey()
         _show(_plans(target, surveys), output)
         return surveys
-    lock = _locked(target)
+    disk = RealDisk(str(target.root))
+    lock = _locked(disk, target)
     try:
         surveys = survey()
         plans = _plans(target, surveys)
@@ -53,9 +54,11 @@ def repair_logs(
         if not yes:
             confirm(target.root.name, act="change files in", warning=f"This makes {what} in {target.root}.")
         try:
-            perform(target.disk, repairs, now_ms=wall_clock_ms())
+            perform(disk, repairs, now_ms=wall_clock_ms())
         except StorageError as error:
-            raise CommandFailed(Code.FAILED, str(error), "a part of the plan may be done; plan again") from None
+            raise CommandFailed(
+                Code.FAILED, str(error), "a part of the plan may be done; see to that file, then plan again"
+            ) from None
         if output not in ("json", "jsonl"):
             click.echo(f"{what} made")
         return survey()
@@ -63,9 +66,9 @@ def repair_logs(
         lock.release()
 
 
-def _locked(target: Target) -> Lock:
+def _locked(disk: Disk, target: Target) -> Lock:
     try:
-        return lock_directory(target.disk)
+        return lock_directory(disk)
     except DirectoryLocked:
         text = f"a broker has {target.root}"
         raise CommandFailed(Code.LOG_IN_USE, text, "stop it, or see the plan with --dry-run") from None

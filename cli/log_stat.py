@@ -9,7 +9,7 @@ import click
 
 from ..storage.survey import SegmentFacts, Survey, survey_log
 from .commands import command
-from .log_files import codec_name, target_at
+from .log_files import codec_name, files_may_fail, target_at
 from .output import Column, human_size, output_option, print_json, print_rows
 
 
@@ -20,6 +20,7 @@ from .output import Column, human_size, output_option, print_json, print_rows
 )
 @click.argument("path", type=click.Path(path_type=Path))
 @output_option
+@files_may_fail()
 def stat(path: Path, output: str | None) -> None:
     """Show how much is in each log of a data directory, or in each segment of one log.
 

@@ -1,15 +1,16 @@
 """`tidelog log verify`: whether the files of a data directory are what was written, and what can be done if not."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import click
 
+from ..storage.log_directory import META
 from ..storage.survey import Finding, Grade, Survey, survey_log
 from .commands import command
 from .errors import Code, CommandFailed
-from .log_facts import METADATA_LOG, Facts, read_facts
-from .log_files import Target, target_at
+from .log_facts import Facts, read_facts
+from .log_files import METADATA_LOG, Target, files_may_fail, target_at
 from .log_repair import repair_logs
 from .output import Column, human_size, output_option, plural, print_json, print_rows
 
@@ -29,6 +30,7 @@ from .output import Column, human_size, output_option, plural, print_json, print
 @click.option("-y", "--yes", is_flag=True, help="Do not ask.")
 @click.option("--dry-run", is_flag=True, help="Show the plan of --repair, and change nothing.")
 @output_option
+@files_may_fail()
 def verify(path: Path, *, records: bool, repair: bool, yes: bool, dry_run: bool, output: str | None) -> None:
     """Check everything in a data directory, in a log or in a segment.
 
@@ -90,37 +92,46 @@ FINDING_COLUMNS: Sequence[Column[Finding]] = (
 
 
 def survey_all(target: Target, *, decode: bool) -> list[Survey]:
-    """Look through all that is meant; the metadata of a data directory tells what else should be there."""
+    """Look through all that is meant; the metadata of a data directory tells whose logs they are, and of others."""
     surveys = [
         survey_log(target.disk, name, was_closed=target.was_closed, decode=decode, only=target.only)
         for name in target.logs
     ]
-    if target.is_whole:
-        _compare_with_facts(target, surveys, facts_of(target))
-    return surveys
-
-
-def facts_of(target: Target) -> Facts:
-    """What the cluster's metadata says; nothing if the log is not from a data directory."""
-    return read_facts(target.disk)
-
-
-def _compare_with_facts(target: Target, surveys: list[Survey], facts: Facts) -> None:
+    if target.only is not None:
+        return surveys
+    facts = read_facts(target.disk)
     for survey in surveys:
-        if survey.directory == METADATA_LOG:
-            survey.findings += facts.findings
-    if not facts.is_whole or not target.was_closed:
-        return  # else a log may be missing because a crash came before it was made
-    for name in sorted(set(facts.directories()) - set(target.logs)):
-        reason = "missing, though the cluster's metadata tells of it"
-        missing = Finding(grade=Grade.DAMAGE, path=name, begin=0, end=0, reason=reason)
-        surveys.append(Survey(directory=name, durable_offset=None, findings=[missing]))
+        misnamed = facts.misnamed(target.disk, survey.directory)
+        survey.findings += [] if misnamed is None else [misnamed]
+        survey.findings += facts.findings if survey.directory == METADATA_LOG else []
+    return [*surveys, *_missing(target, facts)] if target.is_whole else surveys
+
+
+def _missing(target: Target, facts: Facts) -> Iterator[Survey]:
+    """What a data directory should have, and has not."""
+    if not target.disk.exists(META):
+        yield _nothing_of(META, "missing")
+    if METADATA_LOG not in target.logs and (target.logs or target.was_closed):  # else its first start was cut short
+        yield _nothing_of(METADATA_LOG, "missing, so no topic is known")
+    absent = [name for name in facts.directories() if not target.disk.is_directory(name)]
+    told = read_facts(target.disk) if absent else facts  # again: a broker may have deleted their topics meanwhile
+    for name in sorted(set(absent) & set(told.directories())) if told.is_whole else ():
+        yield _nothing_of(name, "missing, though the cluster's metadata tells of it")
+
+
+def _nothing_of(path: str, reason: str) -> Survey:
+    finding = Finding(grade=Grade.DAMAGE, path=path, begin=0, end=0, reason=reason)
+    return Survey(directory=path, durable_offset=None, findings=[finding])
 
 
 def raise_findings(surveys: Sequence[Survey]) -> None:
     """Raise CommandFailed if something is wrong, with the first finding of each log."""
+    damaged = {survey.directory for survey in surveys if survey.graded(Grade.DAMAGE)}
+    way_on = "docs/operating.md tells what a broker serves of such a partition, and what to do"
+    if damaged & {METADATA_LOG, META}:
+        way_on = "no broker starts on it; put it back from a backup, and see docs/operating.md"
     for grade, code, hint in (
-        (Grade.DAMAGE, Code.LOG_CORRUPT, "the broker serves of such a partition what is sound; see docs/operating.md"),
+        (Grade.DAMAGE, Code.LOG_CORRUPT, way_on),
         (Grade.DERIVED, Code.LOG_DERIVED, "tidelog log verify --repair makes them again"),
     ):
         texts = []

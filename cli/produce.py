@@ -23,7 +23,8 @@ from .output import grouped, human_size, plural
 from .record_format import Draft, InputFormat, compile_input, key_from
 from .session import failure_of, run
 
-DELIVERY_TIMEOUT_MIN = 30.0
+DELIVERY_TIMEOUT = 30.0
+"""A broker may be without space for a while, or start anew: longer than other commands wait, unless told otherwise."""
 CODECS = ("none", "gzip", "snappy", "lz4", "zstd")
 
 
@@ -38,7 +39,7 @@ class Job:
     partition: int | None = None
     codec: str = "none"
     acks: str = "all"
-    delivery_timeout: float = 30.0
+    delivery_timeout: float = DELIVERY_TIMEOUT
     quiet: bool = False
     read_count: int = 0
     sent_count: int = 0
@@ -105,7 +106,7 @@ def produce(
         partition=partition,
         codec=codec,
         acks=acks,
-        delivery_timeout=max(DELIVERY_TIMEOUT_MIN, settings.timeout),
+        delivery_timeout=DELIVERY_TIMEOUT if settings.timeout_given is None else settings.timeout_given,
         quiet=quiet,
     )
     try:

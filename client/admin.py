@@ -180,7 +180,7 @@ class Admin:
         return dict(sorted(found.items()))
 
     def _timeout_ms(self) -> int:
-        return int(self._cluster.config.timeout * 1000)
+        return max(1, round(self._cluster.config.timeout * 1000))  # 0 waits for nothing
 
 
 def _config_value(value: object) -> str | None:

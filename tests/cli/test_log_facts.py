@@ -5,7 +5,8 @@ from uuid import UUID
 
 from support.data_directory import id_of, make_directory
 from tidelog.broker.metadata.records import ConfigsChanged, PartitionsAdded, ResourceType, TopicCreated, TopicDeleted
-from tidelog.cli.log_facts import METADATA_LOG, read_facts
+from tidelog.cli.log_facts import read_facts
+from tidelog.cli.log_files import METADATA_LOG
 from tidelog.storage.disk import RealDisk
 
 ORDERS, OLD, NEW = id_of("orders"), UUID(int=5), UUID(int=6)

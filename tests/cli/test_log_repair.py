@@ -1,6 +1,8 @@
 """`tidelog log verify --repair`: a plan, a question, and only what cannot cost an acknowledged record."""
 
 import json
+import subprocess
+import sys
 from hashlib import sha256
 from pathlib import Path
 
@@ -104,6 +106,15 @@ def test_what_was_acknowledged_and_is_damaged_stays_as_it_is(tidelog: Tidelog, d
     assert "error[TL-0502]: invoices-0: " in ended.err
     after = tree(data)
     assert {path.partition("/")[0] for path in before | after if before.get(path) != after.get(path)} == {"orders-0"}
+
+
+def test_nothing_but_the_answer_is_printed(data: Path) -> None:
+    """Recovery has warnings of its own. In a process of its own, for here the tests listen to them."""
+    (data / "orders-0" / "leader-epoch-checkpoint").unlink()
+    command = [sys.executable, "-m", "tidelog", "log", "verify", str(data), "--repair", "--yes", "-o", "json"]
+    ended = subprocess.run(command, capture_output=True, check=True)
+    assert "epochs" in [repair["action"] for repair in json.loads(ended.stdout)]
+    assert ended.stderr == b""
 
 
 def test_a_broker_that_runs_keeps_its_directory(tidelog: Tidelog, data: Path) -> None:

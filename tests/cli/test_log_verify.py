@@ -3,18 +3,20 @@
 import json
 import shutil
 from pathlib import Path
+from uuid import UUID
 
 import pytest
 
 from support.builders import BASE_TIMESTAMP
 from support.command_line import Tidelog
-from support.data_directory import append, flush, write_directory
+from support.data_directory import id_of, write_directory
 from support.golden import assert_golden
+from support.logs import append, flush
 from tidelog.protocol.records import build_batch
 from tidelog.storage.config import LogConfig
 from tidelog.storage.disk import RealDisk
 from tidelog.storage.errors import CorruptLog
-from tidelog.storage.log_directory import LogDirectory
+from tidelog.storage.log_directory import LogDirectory, encode_partition_metadata
 from tidelog.storage.quarantine import note_damage
 
 NO_SERVER = "nobody:0"
@@ -133,13 +135,66 @@ def test_of_many_findings_the_error_names_the_first_of_each_log(tidelog: Tidelog
 
 
 def test_a_log_that_the_metadata_tells_of_must_be_there(tidelog: Tidelog, data: Path) -> None:
-    """Not of a directory that was not closed: a crash may have come before it was made."""
+    """Of whatever a fact tells the log was made before, so no crash explains that it is not there."""
     shutil.rmtree(data / "orders-0")
+    for _ in range(2):
+        ended = tidelog("log", "verify", str(data))
+        assert ended.code == 1
+        assert "orders-0 at 0: missing, though the cluster's metadata tells of it" in ended.err
+        (data / ".kafka_cleanshutdown").unlink(missing_ok=True)
+
+
+@pytest.mark.parametrize("name", ["__cluster_metadata-0", "meta.properties"])
+def test_without_its_metadata_a_data_directory_is_not_sound(tidelog: Tidelog, data: Path, name: str) -> None:
+    """No broker starts on it, whether it was closed or not."""
+    (data / name).rename(data / "away")
+    for _ in range(2):
+        ended = tidelog("log", "verify", str(data))
+        assert ended.code == 1
+        assert ended.err.startswith(f"error[TL-0502]: {name}: {name} at 0: missing")
+        assert "put it back from a backup" in ended.err
+        (data / ".kafka_cleanshutdown").unlink(missing_ok=True)
+    for log in ("orders-0", "invoices-0"):
+        shutil.rmtree(data / log)
+    assert tidelog("log", "verify", str(data)).code == (0 if name == "__cluster_metadata-0" else 1), "a first start"
+
+
+def id_is(data: Path, log: str, topic_id: UUID) -> Path:
+    path = data / log / "partition.metadata"
+    path.write_bytes(encode_partition_metadata(topic_id))
+    return path
+
+
+@pytest.mark.parametrize("log", ["orders-0", "__cluster_metadata-0"])
+def test_an_id_that_no_topic_ever_had_is_found_and_written_anew(tidelog: Tidelog, data: Path, log: str) -> None:
+    """A8: one bit makes one valid id of another."""
+    path = data / log / "partition.metadata"
+    before = path.read_bytes()
+    id_is(data, log, UUID(int=1 << 77))
+    for target in (data, data / log):
+        ended = tidelog("log", "verify", str(target))
+        assert ended.code == 1
+        assert ended.err.startswith(f"error[TL-0503]: {log}: {log}/partition.metadata from 0 to 43: the id is AAAAAAAA")
+    assert tidelog("log", "verify", str(data), "--repair", "--yes").code == 0
+    assert path.read_bytes() == before
+
+
+def test_the_log_of_another_topic_is_not_made_this_ones(tidelog: Tidelog, data: Path) -> None:
+    """Its records are not what was written to this topic, however sound they are."""
+    shutil.rmtree(data / "orders-0")
+    shutil.copytree(data / "invoices-0", data / "orders-0")
+    before = id_is(data, "orders-0", id_of("invoices")).read_bytes()
     ended = tidelog("log", "verify", str(data))
     assert ended.code == 1
-    assert "orders-0 at 0: missing, though the cluster's metadata tells of it" in ended.err
-    (data / ".kafka_cleanshutdown").unlink()
-    assert tidelog("log", "verify", str(data)).code == 0
+    assert ended.err.startswith("error[TL-0502]: orders-0: orders-0/partition.metadata from 0 to 43: the id is ")
+    assert "this is the log of invoices" in ended.err
+    assert tidelog("log", "verify", str(data), "--repair", "--yes").code == 1
+    assert (data / "orders-0" / "partition.metadata").read_bytes() == before
+
+
+def test_damaged_metadata_stops_a_start_and_so_does_the_hint_say(tidelog: Tidelog, data: Path) -> None:
+    flip(data / "__cluster_metadata-0" / segment_of(0), 80)
+    assert "no broker starts on it" in tidelog("log", "verify", str(data)).err
 
 
 def test_metadata_that_nobody_understands_is_damage(tidelog: Tidelog, data: Path) -> None:

@@ -147,6 +147,16 @@ def test_a_broker_that_refuses_later_is_a_part(tidelog: Tidelog, stub: Stub) -> 
     assert "1 record was sent before" in ended.err
 
 
+def test_a_timeout_is_the_time_that_a_record_has(tidelog: Tidelog, stub: Stub) -> None:
+    """Not half a minute: a broker whose disk is full refuses for as long as it is."""
+    stub.cluster.create("t")
+    stub.cluster.fail(ApiKey.PRODUCE, *[Fault(refuse=ErrorCode.KAFKA_STORAGE_ERROR)] * 1000)
+    ended = tidelog("produce", "t", "-v", "x", "--timeout", "300ms", server=stub.server)
+    assert ended.code == 6
+    assert "not delivered within 0.3 s" in ended.err
+    assert ended.err.endswith("wait longer with --timeout\n")
+
+
 def test_without_acks_nobody_is_waited_for(tidelog: Tidelog, stub: Stub) -> None:
     ended = tidelog("produce", "t", "--acks", "0", "-p", "0", given=b"a\nb\n", server=stub.server)
     assert ended.code == 0

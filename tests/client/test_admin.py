@@ -50,6 +50,18 @@ def test_settings_are_sent_as_the_text_that_kafka_expects() -> None:
     played(scenario)
 
 
+@pytest.mark.parametrize(("timeout", "timeout_ms"), [(2.3, 2300), (5.0, 5000)])
+def test_the_broker_is_told_the_whole_timeout(timeout: float, timeout_ms: int) -> None:
+    async def scenario(fake: FakeCluster) -> None:
+        async with a_client(fake, timeout=timeout) as client:
+            await client.admin.create_topic("orders")
+        [request] = fake.seen(ApiKey.CREATE_TOPICS)
+        assert isinstance(request, CreateTopicsRequest)
+        assert request.timeout_ms == timeout_ms
+
+    played(scenario)
+
+
 def test_creating_what_is_there_and_deleting_what_is_not_is_said() -> None:
     async def scenario(fake: FakeCluster) -> None:
         async with a_client(fake) as client:
