@@ -5,7 +5,9 @@
     recording   the moments of a script's run: what could be left, and what had been promised
     choices     which of all that may be left is tried: systematically first, then by chance
     promises    what the one who wrote was told, and what must therefore be found: the oracle
+    owner       who owns logs alone, and writes down what was sent and promised
     logs        scripts that drive logs alone, and how their images are looked at
+    clients     the clients of a broker, who write down what they asked for and were told
     brokers     scripts that drive a whole broker (`world`) as its clients do, and how theirs are looked at
     inquest     each image recovered, held against the promises, cut again in its recovery, recovered again
     campaign    all scripts, all images

@@ -7,19 +7,25 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeVar
 
+from tidelog.storage import index
+
 from . import brokers, logs
 from .choices import BUILD, QUICK, RELEASE
+from .clients import BrokerPromises
 from .inquest import Inquest, Share, Tally
 from .model import DIGEST_SIZE
+from .owner import LogPromises
 from .recording import Story
 from .world import ALARM
 
 TESTS = Path(__file__).resolve().parents[2]
 OBJECTS_BEFORE_COLLECTION = 50_000
+ENTRIES_KEPT_SIZE = 16
 
 Ignores = tuple[tuple[str, str], ...]
 P = TypeVar("P")
@@ -78,24 +84,39 @@ def names() -> list[str]:
     return [script.__name__ for script in (*logs.SCRIPTS, *brokers.SCRIPTS)]
 
 
+@contextmanager
+def indexes_are_written_early() -> Iterator[None]:
+    """Segments are small here: else no entry would be in a file before its segment is closed, or a checkpoint made."""
+    before = index.TAIL_SIZE
+    vars(index)["TAIL_SIZE"] = ENTRIES_KEPT_SIZE
+    try:
+        yield
+    finally:
+        vars(index)["TAIL_SIZE"] = before
+
+
 def log_stories(
     wanted: Sequence[str] = (), ignores: Ignores = (), *, variants: int = 1
-) -> Iterator[Story[logs.LogPromises]]:
+) -> Iterator[Story[LogPromises]]:
     """Those of logs alone, each told when its turn comes."""
     for variant in range(variants):
         for script in logs.SCRIPTS:
             if not wanted or script.__name__ in wanted:
-                yield logs.told(script, ignores, variant=variant)
+                with indexes_are_written_early():
+                    story = logs.told(script, ignores, variant=variant)
+                yield story
 
 
 def broker_stories(
     wanted: Sequence[str] = (), ignores: Ignores = (), *, variants: int = 1
-) -> Iterator[Story[brokers.BrokerPromises]]:
+) -> Iterator[Story[BrokerPromises]]:
     """Those of a whole broker."""
     for variant in range(variants):
         for script in brokers.SCRIPTS:
             if not wanted or script.__name__ in wanted:
-                yield brokers.told(script, ignores, variant=variant)
+                with indexes_are_written_early():
+                    broker_story = brokers.told(script, ignores, variant=variant)
+                yield broker_story
 
 
 def run(inquest: Inquest, *, wanted: Sequence[str] = ()) -> Figures:

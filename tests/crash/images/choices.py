@@ -31,7 +31,7 @@ class Extent(NamedTuple):
 
     parts: Parts
     in_a_row: bool = True
-    """Each alone, all from each on, and by place. Else mapped files, which are caches, arrive all together or not."""
+    """Each alone, all from each on, and by place."""
     every_of: int = 0
     """Up to so many changes, every selection of them."""
     drawn: int = 0
@@ -50,10 +50,7 @@ def choices(changes: Sequence[Change], extent: Extent, rng: random.Random) -> It
     if not changes:
         return
     yield _all(changes)
-    singled_out = [number for number in range(len(changes)) if extent.in_a_row or not _is_mapped(changes[number])]
-    if not extent.in_a_row:
-        yield from _split(changes, _is_mapped)
-    for number in singled_out:
+    for number in range(len(changes)):
         yield _all(changes[:number])
         yield _all([*changes[:number], *changes[number + 1 :]])
     if extent.in_a_row:
@@ -63,8 +60,7 @@ def choices(changes: Sequence[Change], extent: Extent, rng: random.Random) -> It
         yield from _by_place(changes)
     if extent.parts is not Parts.NONE:
         yield from _all_torn(changes)
-    for number in singled_out:
-        change = changes[number]
+    for number, change in enumerate(changes):
         for part in parts(change, extent.parts):
             torn = Arrived(change, part)
             before = _all(changes[:number])
@@ -135,10 +131,6 @@ def _split(changes: Sequence[Change], belongs: Callable[[Change], bool]) -> Iter
 def _place(change: Change) -> int:
     """Of the file or directory that it changes."""
     return id(change.directory) if isinstance(change, Step) else id(change.file)
-
-
-def _is_mapped(change: Change) -> bool:
-    return not isinstance(change, Step) and change.file.mapped
 
 
 def _sector_edges(change: Write) -> list[int]:

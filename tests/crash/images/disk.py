@@ -12,12 +12,12 @@ import errno
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
-from support.disk import missing
+from support.memory_disk import MemoryLock, Paths, missing
 from tidelog.protocol.batch import Buffer
-from tidelog.storage.disk import File, Lock, Map, failure
+from tidelog.storage.disk import File, Lock, failure
 from tidelog.storage.errors import DirectoryLocked, DiskFailed
 
-from .model import PAGE, DirectoryNode, FileNode, Instant, Node, Resize, Step, Tree, Write, instant, synced
+from .model import DirectoryNode, FileNode, Instant, Node, Resize, Step, Tree, Write, instant, synced
 
 SIZE = 1 << 40
 """Of the whole disk, as it says of itself."""
@@ -41,25 +41,22 @@ class CrashDisk:
         self.before_call: Callable[[str], None] | None = None
         """Told of each of them, as `call path`."""
         self._ignores = tuple(ignores)
-        self._root = DirectoryNode()
-        self._maps: list[CrashMap] = []
+        self._paths = Paths(DirectoryNode(), FileNode)
         self._locks: set[str] = set()
         self._failures: list[Failure] = []
         self._life = 0
         if tree is not None:
-            _plant(self._root, tree)
+            _plant(self._paths.root, tree)
 
     # What befalls it.
 
     def instant(self) -> Instant:
         """What a power cut may take from it at this moment."""
-        for mapped in self._maps:
-            mapped.note()
-        return instant(self._root)
+        return instant(self._paths.root)
 
     def synced(self) -> Tree:
         """What is left if it takes everything that it may."""
-        return synced(self._root)
+        return synced(self._paths.root)
 
     def tree(self) -> Tree:
         """What is there, as a process sees it."""
@@ -70,12 +67,10 @@ class CrashDisk:
                 for name, node in directory.names.items()
             }
 
-        return visit(self._root)
+        return visit(self._paths.root)
 
     def kill(self) -> None:
         """The process dies. What it wrote stays, as the kernel holds it."""
-        for mapped in list(self._maps):
-            mapped.close()
         self._life += 1
         self._locks.clear()
         self._failures.clear()
@@ -83,8 +78,8 @@ class CrashDisk:
     def restart(self, tree: Tree) -> None:
         """The power fails, and this is what is left."""
         self.kill()
-        self._root = DirectoryNode()
-        _plant(self._root, tree)
+        self._paths = Paths(DirectoryNode(), FileNode)
+        _plant(self._paths.root, tree)
 
     def fail_next(self, call: str, path: str, error: int = errno.EIO) -> None:
         """Make the next call of that name (`append`, `write`, `sync`, ...) on a path that ends so fail."""
@@ -92,15 +87,15 @@ class CrashDisk:
 
     def corrupt(self, path: str, position: int, data: bytes) -> None:
         """Change bytes behind everybody's back, in the cache and on the platter: rot."""
-        file = self._file(path)
+        file = self._paths.file(path)
         file.sync()
         content = bytearray(file.cache)
         content[position : position + len(data)] = data
-        file.cache = file.platter = file.seen = bytes(content)
+        file.cache = file.platter = bytes(content)
 
     def lose(self, path: str) -> None:
         """Take a file away behind everybody's back, durably."""
-        directory, name = self._parent(path)
+        directory, name = self._paths.parent(path)
         directory.sync()
         del directory.names[name]
         del directory.platter[name]
@@ -111,29 +106,21 @@ class CrashDisk:
         """See `Disk`."""
         return CrashFile(self, path, self._opened("open", path, create=create))
 
-    def map(self, path: str, size: int | None = None) -> Map:
-        """See `Disk`."""
-        mapped = CrashMap(self, path, self._opened("map", path, create=size is not None))
-        self._maps.append(mapped)
-        if size is not None and size != mapped.size:
-            mapped.resize(size)
-        return mapped
-
     def exists(self, path: str) -> bool:
         """See `Disk`."""
-        return self._find(path) is not None
+        return self._paths.find(path) is not None
 
     def size(self, path: str) -> int:
         """See `Disk`."""
-        return len(self._file(path).cache)
+        return len(self._paths.file(path).cache)
 
     def list(self, directory: str) -> list[str]:
         """See `Disk`."""
-        return sorted(self._directory(directory).names)
+        return sorted(self._paths.directory(directory).names)
 
     def is_directory(self, path: str) -> bool:
         """See `Disk`."""
-        return isinstance(self._find(path), DirectoryNode)
+        return isinstance(self._paths.find(path), DirectoryNode)
 
     def make_directory(self, path: str) -> None:
         """See `Disk`."""
@@ -145,8 +132,8 @@ class CrashDisk:
     def rename(self, source: str, target: str) -> None:
         """See `Disk`. Only within one directory: nobody needs more."""
         self.begin("rename", source)
-        directory, name = self._parent(source)
-        other, new_name = self._parent(target)
+        directory, name = self._paths.parent(source)
+        other, new_name = self._paths.parent(target)
         assert directory is other, "a rename between directories"
         if name not in directory.names:
             raise missing(source)
@@ -156,12 +143,12 @@ class CrashDisk:
     def remove(self, path: str) -> None:
         """See `Disk`."""
         self.begin("remove", path)
-        self._file(path)
+        self._paths.file(path)
         self._take_away(path)
 
     def remove_directory(self, path: str) -> None:
         """See `Disk`. One step a file, as it is on a real one."""
-        for name, node in sorted(self._directory(path).names.items()):
+        for name, node in sorted(self._paths.directory(path).names.items()):
             if isinstance(node, DirectoryNode):
                 self.remove_directory(f"{path}/{name}")
             else:
@@ -172,7 +159,7 @@ class CrashDisk:
     def sync_directory(self, directory: str) -> None:
         """See `Disk`."""
         self.begin("sync_directory", directory)
-        node = self._directory(directory)
+        node = self._paths.directory(directory)
         if not self.ignored("sync_directory", directory):
             node.sync()
 
@@ -182,7 +169,7 @@ class CrashDisk:
             raise DirectoryLocked(path)
         self._opened("lock", path, create=True)
         self._locks.add(path)
-        return CrashLock(self, path)
+        return MemoryLock(self, path)
 
     def free_bytes(self) -> int:
         """See `Disk`."""
@@ -216,10 +203,8 @@ class CrashDisk:
                 else:
                     node.sync()
 
-        for mapped in self._maps:
-            mapped.note()
         if not self.ignored("sync_all", ""):
-            visit(self._root)
+            visit(self._paths.root)
 
     # For the files.
 
@@ -269,13 +254,8 @@ class CrashDisk:
         """A lock is released."""
         self._locks.discard(path)
 
-    def unmapped(self, mapped: "CrashMap") -> None:
-        """A mapping is closed."""
-        if mapped in self._maps:
-            self._maps.remove(mapped)
-
     def _opened(self, call: str, path: str, *, create: bool) -> FileNode:
-        node = self._find(path)
+        node = self._paths.find(path)
         if node is None and create:
             self.begin(call, path)
             node = FileNode()
@@ -287,38 +267,14 @@ class CrashDisk:
         return node
 
     def _add(self, path: str, node: Node) -> None:
-        directory, name = self._parent(path)
+        directory, name = self._paths.parent(path)
         directory.names[name] = node
         directory.steps.append(Step(self.calls, directory, name, "", node))
 
     def _take_away(self, path: str) -> None:
-        directory, name = self._parent(path)
+        directory, name = self._paths.parent(path)
         del directory.names[name]
         directory.steps.append(Step(self.calls, directory, name, "", None))
-
-    def _find(self, path: str) -> Node | None:
-        node: Node | None = self._root
-        for name in path.split("/") if path else ():
-            if not isinstance(node, DirectoryNode):
-                return None
-            node = node.names.get(name)
-        return node
-
-    def _file(self, path: str) -> FileNode:
-        node = self._find(path)
-        if not isinstance(node, FileNode):
-            raise missing(path)
-        return node
-
-    def _directory(self, path: str) -> DirectoryNode:
-        node = self._find(path)
-        if not isinstance(node, DirectoryNode):
-            raise missing(path)
-        return node
-
-    def _parent(self, path: str) -> tuple[DirectoryNode, str]:
-        directory, _, name = path.rpartition("/")
-        return self._directory(directory), name
 
 
 class CrashFile:
@@ -384,76 +340,6 @@ class CrashFile:
     def _check_open(self) -> None:
         if self._closed or self._life != self._disk.life:
             raise DiskFailed(self.path, "Bad file descriptor")
-
-
-class CrashMap:
-    """A mapping of one life: its buffer is the page cache itself."""
-
-    def __init__(self, disk: CrashDisk, path: str, node: FileNode) -> None:
-        self.path = path
-        self._disk, self._node = disk, node
-        self._buffer = memoryview(_own(node))
-        if not node.mapped:
-            node.mapped, node.seen = True, bytes(node.cache)
-
-    @property
-    def buffer(self) -> memoryview:
-        """See `Map`."""
-        return self._buffer
-
-    @property
-    def size(self) -> int:
-        """See `Map`."""
-        return len(self._buffer)
-
-    def resize(self, size: int) -> None:
-        """See `Map`."""
-        self._disk.begin("resize", self.path)
-        self.note()
-        self._buffer.release()
-        self._disk.resize(self._node, size)
-        self._buffer = memoryview(_own(self._node))
-        self._node.seen = bytes(self._node.cache)
-
-    def prepare_sync(self) -> None:
-        """See `Map`."""
-
-    def sync(self) -> None:
-        """See `Map`."""
-        self.note()
-        self._disk.sync_node("sync_map", self.path, self._node)
-
-    def close(self) -> None:
-        """See `Map`."""
-        if len(self._buffer):
-            self.note()
-        self._buffer.release()
-        self._buffer = memoryview(b"")
-        self._disk.unmapped(self)
-
-    def note(self) -> None:
-        """Make changes of what was written into the mapping since [model, 4]."""
-        node = self._node
-        if node.seen == node.cache:
-            return
-        content = bytes(node.cache)
-        for begin in range(0, len(content), PAGE):
-            page = content[begin : begin + PAGE]
-            if page != node.seen[begin : begin + PAGE]:
-                node.dirty.append(Write(self._disk.calls, node, begin, page))
-        node.seen = content
-
-
-class CrashLock:
-    """A lock of one life."""
-
-    def __init__(self, disk: CrashDisk, path: str) -> None:
-        self._disk, self._path, self._life = disk, path, disk.life
-
-    def release(self) -> None:
-        """See `Lock`."""
-        if self._life == self._disk.life:
-            self._disk.unlock(self._path)
 
 
 def _own(node: FileNode) -> bytearray:

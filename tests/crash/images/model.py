@@ -10,13 +10,11 @@ A disk is files and directories. What the process sees is its page cache; what a
 3. Of a write any part arrives: any selection of its sectors of 512 bytes, each of which may be torn at any byte. What
    it covers and has not arrived is as it was before, or, where the file was shorter, zeros; or the file is as short as
    before that part. A truncation or a growth arrives whole or not at all.
-4. What a process puts into a mapped file is a write of each page of 4096 bytes that it changed, noticed when the disk
-   is next called.
-5. A step in a directory (a name made, changed or removed) arrives whole or not at all: a rename is never half done. One
+4. A step in a directory (a name made, changed or removed) arrives whole or not at all: a rename is never half done. One
    that changes a name whose making did not arrive does nothing.
-6. A `sync` that *failed* has put on the platter what it liked, and has made the kernel forget the rest: no later sync
+5. A `sync` that *failed* has put on the platter what it liked, and has made the kernel forget the rest: no later sync
    writes it, unless it is written once more. (Linux does so, and shows the bytes to readers all the same.)
-7. Never: a byte changed that nobody has written since the last sync; a name gone that was synced and not changed.
+6. Never: a byte changed that nobody has written since the last sync; a name gone that was synced and not changed.
 
 This is what `storage/disk.py` grants, which is more than a real disk takes: ext4 and XFS keep the order of names.
 """
@@ -26,7 +24,6 @@ from hashlib import blake2b
 from typing import NamedTuple, TypeAlias
 
 SECTOR = 512
-PAGE = 4096
 DIGEST_SIZE = 16
 
 Tree: TypeAlias = dict[str, "Tree | bytes"]
@@ -36,7 +33,7 @@ Tree: TypeAlias = dict[str, "Tree | bytes"]
 class FileNode:
     """A file, by whatever name."""
 
-    __slots__ = ("cache", "dirty", "limbo", "mapped", "platter", "seen")
+    __slots__ = ("cache", "dirty", "limbo", "platter")
 
     def __init__(self, content: bytes = b"") -> None:
         self.cache: bytes | bytearray = content
@@ -45,10 +42,7 @@ class FileNode:
         self.dirty: list[Write | Resize] = []
         """What the next sync puts on the platter, in the order in which it was done."""
         self.limbo: list[Write | Resize] = []
-        """What a failed sync has given up [6]; older than all that is dirty."""
-        self.mapped = False
-        self.seen = content
-        """Of a mapped file: the contents of which the changes tell so far."""
+        """What a failed sync has given up [5]; older than all that is dirty."""
 
     def sync(self) -> None:
         """See [1]."""
@@ -62,7 +56,7 @@ class FileNode:
         self.dirty.clear()
 
     def give_up(self) -> None:
-        """See [6]."""
+        """See [5]."""
         self.limbo += self.dirty
         self.dirty.clear()
 

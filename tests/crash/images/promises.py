@@ -12,6 +12,9 @@ that. A log must show, whatever is left of its disk:
 * each offset and each time where a reader looks for it, also through the indexes [L-5, L-6];
 * the same again after another power cut that loses all that recovery did not make durable: so what it showed once, it
   shows for ever.
+
+Of a log in which a batch has rotted it must show every other one that was promised, and an error in its place; once the
+damage was noted down, it takes no appends, and nothing is cut, until it is sound again [A8].
 """
 
 import struct
@@ -58,6 +61,15 @@ class Sent(NamedTuple):
     base_sequence: int
 
 
+class Damage(NamedTuple):
+    """A batch that has rotted where it lies."""
+
+    number: int
+    """Of the batch."""
+    is_noted: bool = False
+    """It was found, and noted down."""
+
+
 @dataclass(slots=True)
 class LogBook:
     """What was sent to one log, from its beginning. Grows while the script runs."""
@@ -67,6 +79,7 @@ class LogBook:
     """So many of them were promised."""
     epoch: int = 0
     presence: Presence = Presence.MAY
+    damage: Damage | None = None
 
     def send(self, batch: bytes) -> None:
         """Somebody sends this one; it has not been promised."""
@@ -93,7 +106,7 @@ class LogBook:
 
     def snapshot(self) -> "LogPromise":
         """What holds now."""
-        return LogPromise(tuple(self.batches), self.safe, self.epoch, self.presence)
+        return LogPromise(tuple(self.batches), self.safe, self.epoch, self.presence, self.damage)
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +117,7 @@ class LogPromise:
     safe: int
     epoch: int
     presence: Presence
+    damage: Damage | None = None
 
     def with_rest(self, kept: int, epoch: int) -> "LogPromise":
         """What must be found from now on, when so many batches were found in this epoch."""
@@ -119,6 +133,8 @@ def check_log(log: Log, promise: LogPromise, *, bytes_there: int) -> LogPromise:
     """Hold an opened log against what was promised; what it has to show from now on. `bytes_there`: in its segments,
     when the power came back. Raises Broken.
     """
+    if promise.damage is not None:
+        return _check_damaged(log, promise, promise.damage)
     name = log.directory
     try:
         found = read_all(log)
@@ -145,6 +161,34 @@ def check_log(log: Log, promise: LogPromise, *, bytes_there: int) -> LogPromise:
         )
     _check_lookups(log, rest)
     return rest
+
+
+def _check_damaged(log: Log, promise: LogPromise, damage: Damage) -> LogPromise:
+    is_quarantined = log.quarantined is not None
+    if is_quarantined != log.offline or (damage.is_noted and not is_quarantined):
+        raise Broken(f"{log.directory}: quarantined {log.quarantined}, offline {log.offline}, noted {damage.is_noted}")
+    if is_quarantined and (log.recovered.truncated_bytes or log.leader_epoch != promise.epoch):
+        raise Broken(f"{log.directory}: {log.recovered} in epoch {log.leader_epoch}, though it is quarantined")
+    there = [batch for batch in promise.sent if batch.next_offset <= log.end_offset]
+    if len(there) < promise.safe:
+        raise Broken(f"{log.directory}: {len(there)} batches of the {promise.safe} that were promised")
+    for number, batch in enumerate(there):
+        try:
+            fetched = log.read(batch.base_offset, size_max=1, up_to=log.end_offset, at_least_one=True)
+        except StorageError as error:
+            if number != damage.number:
+                raise Broken(f"{log.directory}: nothing is found at {batch.base_offset}: {error}") from error
+        else:
+            if number == damage.number or bytes(fetched.records) != batch.data:
+                raise Broken(f"{log.directory}: what is served at {batch.base_offset} is not what was sent")
+    return replace(
+        promise,
+        # Those that were not promised and are not shown may come back: a log that is quarantined was not cut.
+        sent=promise.sent if is_quarantined else tuple(there),
+        epoch=log.leader_epoch,
+        presence=Presence.MUST,
+        damage=damage._replace(is_noted=is_quarantined),
+    )
 
 
 def _check_epochs(log: Log, promise: LogPromise, rest: LogPromise, *, was_cut: bool) -> None:
