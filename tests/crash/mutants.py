@@ -4,9 +4,10 @@ What there is to be taken out is found by reading the code, not listed by hand:
 
 * a *sync*: any call of that name, of a file, a map, a directory or a descriptor; then it does nothing;
 * a *rename*: then the file is written in its place from the beginning;
-* a *check*: an `if` that tells damage from what is sound (it raises what damage is called, or compares a checksum, or
-  refuses to go on with what was read; in recovery, any), and each part of it that an `or` joins; then the answer is
-  always that all is well.
+* a *check*: an `if` that ends in a refusal (it raises, returns nothing, no or a reason why not, leaves the loop or goes
+  on with the next), an `if` that ends well and is followed by a refusal, and an answer that compares checksums. In
+  recovery it is any `if`; where the broker refuses requests, those that tell damage from what is sound. Each part that
+  an `or` joins is one of its own. Then the answer is always that all is well.
 
 A mutant lives in a process of its own, forked from one that has imported everything: the function's code is exchanged,
 so that whoever imported the function has the mutant. The proofs then have to fail; one that survives is
@@ -21,6 +22,7 @@ comment that begins with `Safe without:` and gives the reason.
 import argparse
 import ast
 import copy
+import gc
 import importlib
 import json
 import logging
@@ -59,22 +61,29 @@ SCOPE: Final = (
     "broker/coordinator/runtime.py",
 )
 SYNCS: Final = frozenset({"sync", "sync_directory", "sync_all", "fsync", "fdatasync", "syncfs", "_sync_directory"})
-DAMAGE: Final = frozenset(
-    {"BadSnapshot", "CorruptBatch", "CorruptLog", "MetadataDamaged", "UnknownFact", "UnknownFormat", "UnreadableRecord"}
-)
-"""What is raised when something is not what was written."""
 CHECKSUMS: Final = re.compile(r"crc|sha256|digest|checksum", re.IGNORECASE)
-READERS: Final = re.compile(r"decode|read|load|open|resume|confirms|check|why|ascends|changed|recover|scan|begin")
-"""Functions that read what lies on a disk: when they return nothing, or no, for a reason, that is a check too."""
+OF_REQUESTS: Final = ("broker/coordinator/", "broker/metadata/cluster.py", "broker/metadata/store.py", "broker/topics/")
+DAMAGE: Final = re.compile(r"corrupt|damage|disk|lost|offline|quarantine|storage|topic_id|unknown_?f", re.IGNORECASE)
+"""By what is told there of a refusal that it is the disk's, and not the request's."""
 DECIDES: Final = "storage/recovery.py"
 """What is cut, and what is kept: every decision in it counts."""
+NOT_OF_THE_DISK: Final = frozenset({"storage/config.py"})
 OUT_OF_REACH: Final = frozenset(
     {"storage/disk.py", "storage/filesystem.py", "storage/repair.py", "storage/salvage.py", "storage/survey.py"}
 )
 """The real disk, and what operators do to a directory that no broker has open: no proof in memory goes there."""
 ALSO_TESTED: Final = {
-    "broker/topics/registry.py": ("broker/test_damaged_start.py",),
-    "storage/recovery.py": ("storage/test_quarantine.py",),
+    "broker/topics/partition.py": ("broker/topics/test_damage.py",),
+    "broker/topics/registry.py": ("broker/test_damaged_start.py", "broker/test_disk_space.py"),
+    "storage/log.py": (
+        "storage/test_checkpoints.py",
+        "storage/test_digest_lives.py",
+        "storage/test_quarantine.py",
+        "storage/test_unreadable.py",
+    ),
+    "storage/segment.py": ("storage/test_unreadable.py",),
+    "storage/durable_mark.py": ("storage/test_clean_stop.py",),
+    "storage/recovery.py": ("storage/test_clean_stop.py", "storage/test_quarantine.py"),
 }
 """Tests of what a file has a part in, besides the tests of its own name."""
 TOO_SLOW: Final = (
@@ -88,10 +97,13 @@ QUICK: Final = 500
 SAMPLE: Final[list[tuple[Specimen, Damage]]] = []
 HOUSE_SAMPLE: Final[list[tuple[HouseSpecimen, Damage]]] = []
 SAFE_WITHOUT: Final = "Safe without:"
-PYTEST: Final = ("-x", "-q", "-p", "no:cacheprovider", "-o", "addopts=--import-mode=importlib", f"--rootdir={ROOT}")
+PYTEST: Final = (
+    *("-x", "-q", "-p", "no:cacheprovider", "-p", "no:unraisableexception"),
+    *("-o", "addopts=--import-mode=importlib", f"--rootdir={ROOT}"),
+)
 """Not with the project's own options: `--strict-config` refuses `cache_dir` where there is no cache, and every mutant
-would be taken for killed."""
-CPU_S_MAX: Final = 120
+would be taken for killed. And without the collecting of garbage, which takes longer than most tests."""
+CPU_S_MAX: Final = 45
 """A mutant that takes longer has lost its way, which is to be noticed as well."""
 MEMORY_MAX: Final = 4 << 30
 
@@ -201,7 +213,7 @@ class Changer(ast.NodeTransformer):
     """Counts what can be taken out of a function, and takes out the one of that number."""
 
     def __init__(self, file: str, number: int | None = None) -> None:
-        self._file, self._function = file, ""
+        self._file = file
         self._number = number
         self.seen: list[tuple[Kind, str, int]] = []
         self._taken = ""
@@ -209,7 +221,6 @@ class Changer(ast.NodeTransformer):
 
     def change(self, function: Function) -> str:
         """Change it in place; the text of what was taken out."""
-        self._function = function.name
         self.generic_visit(function)
         if self._rename is not None:
             write_in_place(function, self._rename)
@@ -235,7 +246,7 @@ class Changer(ast.NodeTransformer):
 
     def visit_If(self, node: ast.If) -> ast.AST:
         """Checks."""
-        if is_check(node, self._file, self._function):
+        if is_check(node, self._file):
             node.test = self._without(node.test)
         self.generic_visit(node)
         return node
@@ -257,7 +268,9 @@ class Changer(ast.NodeTransformer):
             for check, after in pairwise(block if isinstance(block, list) else ()):
                 if (
                     isinstance(check, ast.If)
-                    and raises_damage(after)
+                    and not isinstance(after, ast.If)
+                    and refuses(after, self._file)
+                    and not refuses(check.body[-1], self._file)
                     and isinstance(check.body[-1], ast.Return | ast.If)
                     and self._is_it(Kind.CHECK, check.test, check.lineno)
                 ):
@@ -286,31 +299,30 @@ def is_or(test: ast.expr) -> TypeGuard[ast.BoolOp]:
     return isinstance(test, ast.BoolOp) and isinstance(test.op, ast.Or)
 
 
-def is_check(node: ast.If, file: str, function: str) -> bool:
+def is_check(node: ast.If, file: str) -> bool:
     """Whether an `if` tells damage from what is sound."""
-    last = node.body[-1]
-    if file == DECIDES:
-        return True
-    if isinstance(last, ast.Raise):
-        return raises_damage(last)
-    if isinstance(last, ast.Return) and is_refusal(last.value) and not node.orelse:
-        return file.startswith("storage/") and READERS.search(function) is not None
-    return bool(CHECKSUMS.search(ast.unparse(node.test)))
+    return file == DECIDES or bool(CHECKSUMS.search(ast.unparse(node.test))) or refuses(node, file)
 
 
-def raises_damage(node: ast.stmt) -> bool:
-    """Whether a statement raises what damage is called."""
-    if not isinstance(node, ast.Raise) or node.exc is None:
+def refuses(node: ast.stmt, file: str) -> bool:
+    """Whether a statement, or an `if` by its last one, refuses to go on with what the disk holds."""
+    if file in NOT_OF_THE_DISK:
         return False
-    raised = node.exc.func if isinstance(node.exc, ast.Call) else node.exc
-    return bool({name.id for name in ast.walk(raised) if isinstance(name, ast.Name)} & DAMAGE)
+    last = node.body[-1] if isinstance(node, ast.If) else node
+    if not (isinstance(last, ast.Raise | ast.Break | ast.Continue) or is_refusal(last)):
+        return False
+    told = ast.unparse(node.test) + ast.unparse(last) if isinstance(node, ast.If) else ast.unparse(last)
+    return not file.startswith(OF_REQUESTS) or bool(DAMAGE.search(told))
 
 
-def is_refusal(value: ast.expr | None) -> bool:
-    """Nothing, no, or the reason why not."""
+def is_refusal(node: ast.stmt) -> bool:
+    """A return of nothing, no, or the reason why not."""
+    if not isinstance(node, ast.Return):
+        return False
+    value = node.value
     if isinstance(value, ast.Constant):
         return value.value is None or value.value is False or isinstance(value.value, str)
-    return isinstance(value, ast.JoinedStr)
+    return value is None or isinstance(value, ast.JoinedStr)
 
 
 def write_in_place(function: Function, rename: ast.Call) -> None:
@@ -448,12 +460,23 @@ def images_notice() -> bool:
 
 def own_tests_notice(file: str) -> bool:
     """Whether the tests of the source file fail."""
-    folder, _, name = file.rpartition("/")
-    tests = [str(ROOT / "tests" / test) for test in (*ALSO_TESTED.get(file, ()), f"{folder}/test_{name}")]
-    there = [test for test in tests if Path(test).exists()]
     logging.getLogger("tidelog").setLevel(logging.NOTSET)
-    options = [*PYTEST, *(f"--deselect={test}" for test in TOO_SLOW)]
-    return bool(there) and pytest.main([*options, *there]) != 0
+    tests = tests_of([file])
+    return bool(tests) and run_tests(*tests) != 0
+
+
+def tests_of(files: Iterable[str]) -> list[str]:
+    """The tests of these source files, as far as they have any."""
+    found: list[str] = []
+    for file in sorted(files):
+        folder, _, name = file.rpartition("/")
+        found += [str(ROOT / "tests" / test) for test in (*ALSO_TESTED.get(file, ()), f"{folder}/test_{name}")]
+    return [test for test in found if Path(test).exists()]
+
+
+def run_tests(*arguments: str) -> int:
+    """How pytest ends."""
+    return int(pytest.main([*PYTEST, *(f"--deselect={test}" for test in TOO_SLOW), *arguments]))
 
 
 def main() -> int:
@@ -472,7 +495,11 @@ def main() -> int:
     logging.getLogger("tidelog").setLevel(logging.CRITICAL)
     SAMPLE.extend(mixed(sample()))
     HOUSE_SAMPLE.extend(mixed(house_sample()))
-    check_killers({mutant.file for mutant in find()}, part, parts)
+    files = {mutant.file for mutant in find()}
+    # What is imported here, and not looked at by the garbage collector any more, need not be copied for each mutant.
+    run_tests("--collect-only", *tests_of([DECIDES]))
+    gc.freeze()
+    check_killers(files, part, parts)
     ends: dict[str, str] = {}
     for mutant in wanted:
         if mutant.excuse:

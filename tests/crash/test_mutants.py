@@ -16,13 +16,14 @@ from support.proofs import record
 
 PROCESSES = 2
 EXCUSED_MAX = 25
-MUTANTS_MIN = 120
+MUTANTS_MIN = 200
 TESTS = Path(__file__).resolve().parents[1]
 
 
 def test_no_mutant_survives() -> None:
     """A1: every sync, rename and check."""
     environment = {**os.environ, "PYTHONPATH": str(TESTS), "PYTHONHASHSEED": "0"}
+    environment.pop("TIDELOG_PROOF", None)  # the tests that have to notice are those of every build
     command = [sys.executable, "-m", "crash.mutants", "--part"]
     running = [
         subprocess.Popen([*command, f"{n}/{PROCESSES}"], env=environment, cwd=TESTS, stdout=subprocess.PIPE, text=True)
@@ -116,6 +117,47 @@ def test_a_check_that_ends_well_is_passed_always() -> None:
         """
     )
     assert "if True:" in source_of(mutant)
+
+
+def test_every_refusal_is_a_check_however_it_is_said() -> None:
+    found = found_in(
+        """
+        def check(batches, end):
+            if not batches:
+                return
+            for batch in batches:
+                if batch.is_gone:
+                    continue
+                if batch.end > end:
+                    break
+                if batch.crc != 7:
+                    raise BadBatch("no")
+                if batch.is_last:
+                    return batch
+                if batch.epoch > 9:
+                    return False
+                if batch.is_old:
+                    end += 1
+        """
+    )
+    assert [one.what for one in found] == [
+        "not batches",
+        "batch.is_gone",
+        "batch.end > end",
+        "batch.crc != 7",
+        "batch.epoch > 9",
+    ]
+
+
+def test_of_what_the_broker_refuses_only_what_it_refuses_for_the_disks_sake_is_a_check() -> None:
+    text = """
+        def append(log, request):
+            if request.size > 9:
+                raise RequestRefused("large")
+            if log.recovered.lost:
+                return None
+        """
+    assert [one.what for one in found_in(text, file="broker/topics/planted.py")] == ["log.recovered.lost"]
 
 
 def test_an_excuse_stands_beside_what_it_excuses() -> None:
