@@ -31,9 +31,19 @@ from .specimens import (
     producers_of,
 )
 
-DERIVED: Final = frozenset({".kafka_cleanshutdown", "*.digest", "*.index", "*.snapshot", "*.timeindex", "durable-mark"})
+DERIVED: Final = frozenset(
+    {
+        ".kafka_cleanshutdown",
+        "*.digest",
+        "*.index",
+        "*.snapshot",
+        "*.timeindex",
+        "durable-mark",
+        "leader-epoch-checkpoint",
+    }
+)
 """Of what these say nothing may be lost, nor anything be refused."""
-SCRUBBED: Final = frozenset({"*.digest", "*.log", "leader-epoch-checkpoint"})
+SCRUBBED: Final = frozenset({"*.digest", "*.log"})
 """In these the scrubber finds damage just when readers do; it reads nothing else."""
 OPENING: Final = frozenset({".lock", ".kafka_cleanshutdown"})
 """What changes when a data directory is opened, whatever comes of it."""
