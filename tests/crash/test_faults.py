@@ -6,7 +6,6 @@ and then played again for each kind of call on each kind of file, that call fail
 The oracle is outside: what the client was told.
 """
 
-import os
 import re
 import resource
 from collections import defaultdict
@@ -20,7 +19,7 @@ import pytest
 from support.builders import a_batch, records_of
 from support.caller import Caller, a_caller
 from support.process import BrokerProcess
-from support.proofs import record
+from support.proofs import IS_PROOF, record
 from support.strace import Call, Strace, attached, command
 from tidelog.protocol.errors import ErrorCode
 from tidelog.protocol.messages.create_topics import (
@@ -40,7 +39,6 @@ from tidelog.protocol.messages.offset_commit import (
 )
 from tidelog.protocol.messages.produce import PartitionProduceData, ProduceRequest, ProduceResponse, TopicProduceData
 
-IS_PROOF = bool(os.environ.get("TIDELOG_PROOF"))
 OK, OFFLINE = ErrorCode.NONE, ErrorCode.KAFKA_STORAGE_ERROR
 SIDE = "side"
 """The topic whose disk is sound all the time."""
@@ -62,7 +60,6 @@ ERRORS: Mapping[str, Sequence[str]] = {
     "pwritev2": ("ENOSPC", "EIO", "EDQUOT"),
     "ftruncate": ("EIO",),
     "fallocate": ("EIO", "ENOSPC"),
-    "mmap": ("ENOMEM",),
     "fdatasync": ("EIO", "ENOSPC"),
     "fsync": ("EIO",),
     "syncfs": ("EIO",),
@@ -428,6 +425,34 @@ async def test_a_write_that_stops_half_way_leaves_nothing_behind(scene: Scene) -
     scene.broker.restart()
     assert await scene.check() == 3
     record("failing calls", part="half-way", size=1, lost=0)
+
+
+async def test_bytes_that_cannot_be_read_are_named_and_cost_nobody_anything_else(scene: Scene) -> None:
+    """A6: no damage is called what may be there all the same; one line and the metrics say where to look."""
+    broker = scene.broker
+    async with scene.client() as client:
+        await set_up(client)
+        assert await client.create(FIRST) == OK
+        for _ in range(BATCHES):
+            assert await client.produce(FIRST) == OK
+    broker.restart()
+    [_, second, *_] = sorted((broker.data_dir / f"{FIRST}-0").glob("*.log"))
+    path, size = f"{FIRST}-0/{second.name}", second.stat().st_size
+    async with scene.client() as client:
+        with scene.struck("pread64:error=EIO", path) as strace:
+            for _ in range(3):
+                assert await client.read(FIRST) == OFFLINE
+            assert await client.produce(FIRST) == OK
+            assert isinstance(await client.read(SIDE), dict)
+        assert any(call.injected for call in strace.calls())
+    lines = [line for line in broker.log_text().splitlines() if "ERROR" in line]
+    assert [line.partition(" error=")[2] for line in lines] == [f"{path} from 0 to {size}: Input/output error"]
+    assert broker.metric("tidelog_damage_info", topic=FIRST, file=path, begin="0", end=str(size)) == 1
+    assert broker.metric("tidelog_topic_errors_total", topic=FIRST, kind="read") == 3
+    assert broker.metric("tidelog_partition_quarantined", topic=FIRST, partition="0") == 0
+    broker.restart()
+    assert await scene.check() == BATCHES + 2
+    record("failing calls", part="unreadable", size=3, lost=0)
 
 
 async def test_while_a_sync_hangs_whoever_needs_no_disk_is_served(scene: Scene) -> None:

@@ -6,7 +6,6 @@ Reliability plan A2.
 
 import asyncio
 import contextlib
-import os
 import random
 import threading
 import time
@@ -25,9 +24,8 @@ from confluent_kafka.admin import AdminClient, NewTopic
 
 import tidelog
 from support.process import BrokerProcess
-from support.proofs import record
+from support.proofs import IS_PROOF, record
 
-IS_PROOF = bool(os.environ.get("TIDELOG_PROOF"))
 KILLS = 500 if IS_PROOF else 20
 KILLS_OF_THE_IDEMPOTENT = 500 if IS_PROOF else 6
 SEGMENT_BYTES = 1 << (21 if IS_PROOF else 18)

@@ -80,7 +80,7 @@ def for_a_while(sync):
     return planted
 
 if left:
-    for holder in (disk.RealFile, disk.RealMap, disk.RealDisk):
+    for holder in (disk.RealFile, disk.RealDisk):
         for name in {"sync", "sync_all", "sync_directory"} & set(vars(holder)):
             setattr(holder, name, for_a_while(getattr(holder, name)))
 sys.argv = ["tidelog", "serve", "--http", "off", "--data-dir", "/data/tidelog", *os.environ["broker"].split(",")]
