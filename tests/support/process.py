@@ -13,7 +13,7 @@ from pathlib import Path
 
 from prometheus_client.parser import text_string_to_metric_families
 
-READY_WITHIN_S = 30.0
+PATIENCE_S = 30.0
 """Generous: how quickly a broker starts is a figure of the benchmark, not of a test."""
 
 
@@ -28,7 +28,10 @@ def free_port() -> int:
 class BrokerProcess:
     """`python -m tidelog serve` with a data directory of its own."""
 
-    def __init__(self, data_dir: Path, *settings: str, descriptors_max: int | None = None) -> None:
+    def __init__(
+        self, data_dir: Path, *settings: str, descriptors_max: int | None = None, patience_s: float = PATIENCE_S
+    ) -> None:
+        """It starts, answers and ends within `patience_s`, or that is a failure."""
         self.data_dir = data_dir
         self.server = f"127.0.0.1:{free_port()}"
         self.http = f"127.0.0.1:{free_port()}"
@@ -39,6 +42,7 @@ class BrokerProcess:
         self.under: list[str] = []
         """The command that the next start runs under: it must not be the broker's parent."""
         self._descriptors_max = descriptors_max
+        self._patience_s = patience_s
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -59,7 +63,7 @@ class BrokerProcess:
         began = time.monotonic()
         with self.log_path.open("ab") as log:
             self._process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, cwd=self.data_dir.parent)
-        self.ready_line = self._first_line(began + READY_WITHIN_S)
+        self.ready_line = self._first_line(began + self._patience_s)
         self.ready_after_s = time.monotonic() - began
 
     def kill(self) -> None:
@@ -87,7 +91,7 @@ class BrokerProcess:
 
     def metric(self, name: str, **labels: str) -> float:
         """What a scrape says of one series; 0 when it is not there."""
-        with urllib.request.urlopen(f"http://{self.http}/metrics", timeout=READY_WITHIN_S) as answer:
+        with urllib.request.urlopen(f"http://{self.http}/metrics", timeout=self._patience_s) as answer:
             families = text_string_to_metric_families(answer.read().decode())
         samples = (sample for family in families for sample in family.samples)
         return next((one.value for one in samples if one.name == name and labels.items() <= one.labels.items()), 0.0)
@@ -100,7 +104,7 @@ class BrokerProcess:
         assert self._process is not None
         process, self._process = self._process, None
         with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(READY_WITHIN_S)
+            process.wait(self._patience_s)
         if process.poll() is None:
             process.kill()
             process.wait()
