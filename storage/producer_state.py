@@ -97,9 +97,8 @@ class ProducerRoom:
     def taken(self, count: int) -> None:
         """So many are new."""
         self._count += count
-        if self._count <= self._limit:
-            return
-        self._count = sum(map(len, self._states))
+        if self._count > self._limit:
+            self._count = sum(map(len, self._states))
         if self._count > self._limit:
             wanted = self._count - self._limit + max(1, self._limit // EVICTED_AT_ONCE)
             self._count -= max(self._states, key=len).forget_oldest(wanted)

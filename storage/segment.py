@@ -271,12 +271,10 @@ class Segment:
             return Boundary(0, self.base_offset)
         if offset >= self.next_offset:
             return Boundary(self.size, self.next_offset)
-        if not self.size:
-            raise self._ends_early()
         try:
             return self._walk_to(offset, self.indexes.offsets.lookup(offset))
         except CorruptLog as doubt:
-            if self._is_index_true(doubt, offset):
+            if self._is_index_true(doubt, offset):  # Safe without: they are built once, to no avail.
                 raise
             self._rebuild_indexes(doubt)
             return self._walk_to(offset, self.indexes.offsets.lookup(offset))
@@ -628,7 +626,7 @@ class Segment:
         is_true = self.confirms(last) if last != NOTHING else not self._has_times()
         if not is_true and not self._rebuilt:
             self._rebuild_indexes(CorruptLog(self.path, 0, "the last entry of the time index is not true"))
-        if self._unindexed is not None:
+        if self._unindexed is not None:  # Safe without: `greatest` looks at what is behind.
             raise self._unindexed
         return self.indexes.times.last
 

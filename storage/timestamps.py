@@ -23,8 +23,6 @@ def find_timestamp(
 ) -> TimestampOffset | None:
     """The first record of at least that time, at or behind `start_offset` and below `up_to`; None if there is none."""
     for segment in segments:
-        if segment.base_offset >= up_to:
-            return None
         if segment.next_offset > start_offset and segment.greatest.timestamp >= timestamp_ms:
             entry = segment.time_entry(lambda times: times.lookup(timestamp_ms))
             position = segment.locate(max(entry.last_offset, start_offset)).position
@@ -42,7 +40,7 @@ def find_max_timestamp(segments: Sequence[Segment], *, start_offset: int, up_to:
     """The first record below `up_to` that has the greatest time of all of them; None if none of them has a time."""
     best: tuple[int, Segment] | None = None
     for segment in segments:
-        if segment.base_offset >= up_to or segment.next_offset <= start_offset:
+        if segment.next_offset <= start_offset:
             continue
         greatest = _greatest_below(segment, up_to).timestamp
         if greatest > NO_TIMESTAMP and (best is None or greatest > best[0]):

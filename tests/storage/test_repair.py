@@ -141,6 +141,16 @@ def test_nothing_is_made_from_a_segment_that_has_rotted_since_it_was_looked_at(s
     assert files_of_log(disk) == before
 
 
+def test_a_log_that_has_rotted_since_it_was_looked_at_is_not_called_mended() -> None:
+    disk = a_disk()
+    disk.remove(f"{LOG}/leader-epoch-checkpoint")
+    planned = plan(disk)
+    assert [one.act for one in planned.repairs] == [Act.EPOCHS]
+    disk.corrupt(path_of(40), 100, b"rot")
+    with pytest.raises(CorruptLog):
+        perform(disk, planned.repairs, now_ms=0)
+
+
 @pytest.mark.parametrize(("latest", "text"), [(0, b"0\n2\n0 0\n1 100\n"), (1, b"0\n2\n0 0\n2 100\n")])
 def test_epochs_are_written_as_the_batches_tell_them_and_a_new_one_begins(latest: int, text: bytes) -> None:
     """L-15: one that had begun after a cut, and had no batch yet, is not forgotten: a later one begins."""

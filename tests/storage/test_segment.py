@@ -9,6 +9,7 @@ from tidelog.storage.config import LogConfig
 from tidelog.storage.errors import CorruptLog, DiskFailed, DiskFull
 from tidelog.storage.handles import Handles
 from tidelog.storage.leader_epochs import EpochStart, LeaderEpochs
+from tidelog.storage.offset_index import ENTRY_SIZE, OffsetIndex
 from tidelog.storage.segment import Boundary, Room, Segment
 from tidelog.storage.segment_indexes import Tally
 from tidelog.storage.time_index import TimeEntry
@@ -222,6 +223,37 @@ def test_indexes_that_cannot_be_built_anew_are_not_built_again_for_each_reader(
         with pytest.raises(CorruptLog):
             segment.locate(BASE + 7)
     assert len([one for one in caplog.messages if one.startswith("rebuilding indexes")]) == 1
+
+
+def test_an_index_that_names_no_place_of_the_file_is_built_again() -> None:
+    disk = SimulatedDisk()
+    segment, _ = sealed(a_room(disk))
+    entries = OffsetIndex.decode(disk.tree()[segment.stem + ".index"], BASE)
+    assert len(entries) > 2
+    expected = sealed(a_room())[0].locate(entries[1].last_offset)
+    disk.corrupt(segment.stem + ".index", ENTRY_SIZE + 4, b"\xff")
+    assert segment.locate(entries[1].last_offset) == expected
+
+
+def test_a_place_within_a_batch_is_not_taken_for_the_beginning_of_one() -> None:
+    """Although it looks like one: a value may be a batch."""
+    disk, inner = SimulatedDisk(), bytes(a_batch([some_value(0, 50)], base_offset=BASE + 50))
+    room = a_room(disk)
+    segment, batch = Segment.create(room, BASE, now_ms=0), b""
+    for offset in range(BASE, BASE + 10):
+        batch = bytes(a_batch([inner * 3], base_offset=offset, leader_epoch=0))
+        segment.stage(memoryview(batch), last_offset=offset, timestamp=read_header(batch).max_timestamp)
+    segment.write_out(BASE + 10)
+    segment.finish()
+    segment.close()
+    segment = Segment.load(room, BASE, next_offset=BASE + 10)
+    begin, limit = Boundary(0, BASE), Boundary(segment.size, BASE + 10)
+    segment.read(begin, limit, size_max=1 << 20, at_least_one=True)  # now it is checked
+    last = OffsetIndex.decode(disk.tree()[segment.stem + ".index"], BASE)[-1]
+    within = last.position + batch.index(inner)
+    disk.corrupt(segment.stem + ".index", disk.size(segment.stem + ".index") - 4, within.to_bytes(4, "big"))
+    _, end = segment.read(begin, limit, size_max=segment.size - 1, at_least_one=True)
+    assert end == Boundary(9 * len(batch), BASE + 9)
 
 
 def test_what_this_process_wrote_and_is_gone_is_damage() -> None:

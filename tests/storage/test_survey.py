@@ -7,7 +7,7 @@ from support.data_directory import BATCHES, RECORDS, SEGMENTS, make_directory
 from support.disk import SimulatedDisk
 from tidelog.protocol.batch import HEADER_SIZE, crc_of, read_header
 from tidelog.storage.disk import File
-from tidelog.storage.durable_mark import SLOT_DISTANCE, SLOT_SIZE, DurableMark, decode_slot
+from tidelog.storage.durable_mark import SLOT_DISTANCE, SLOT_SIZE, DurableMark, Slot, decode_slot, encode_slot
 from tidelog.storage.errors import CorruptLog
 from tidelog.storage.leader_epochs import KnownEpochs
 from tidelog.storage.quarantine import note_damage
@@ -159,6 +159,44 @@ def test_epochs_that_begin_behind_the_log_are_in_doubt_and_not_its_batches() -> 
     disk.open(f"{LOG}/leader-epoch-checkpoint", create=True).append([b"0\n1\n0 5\n"])
     finding = the_finding(disk)
     assert (finding.grade, finding.path) == (Grade.DERIVED, f"{LOG}/leader-epoch-checkpoint")
+
+
+def test_so_are_they_when_no_mark_knows_them() -> None:
+    disk = a_disk()
+    disk.remove(f"{LOG}/durable-mark")
+    disk.remove(f"{LOG}/leader-epoch-checkpoint")
+    disk.open(f"{LOG}/leader-epoch-checkpoint", create=True).append([b"0\n1\n0 5\n"])
+    assert f"{LOG}/leader-epoch-checkpoint" in {one.path for one in surveyed(disk).findings}
+
+
+def test_a_sealed_segment_need_not_have_a_digest() -> None:
+    disk = a_disk()
+    disk.remove(path_of(40, ".digest"))
+    survey = surveyed(disk)
+    assert survey.findings == []
+    assert [segment.has_digest for segment in survey.segments] == [True, False, False]
+
+
+def test_an_empty_segment_that_another_one_reaches_over_is_none_of_the_log() -> None:
+    """The next start removes it: it could not be made, nor unmade."""
+    disk = a_disk()
+    disk.open(path_of(45), create=True).close()
+    survey = surveyed(disk)
+    assert survey.findings == []
+    assert [segment.base_offset for segment in survey.segments] == list(SEGMENTS)
+
+
+def test_a_tail_begins_where_recovery_would_cut_though_the_next_segment_begins_before() -> None:
+    """A batch above the mark that reaches into the next segment is sound by itself; what follows does not fit it."""
+    disk, path = a_disk(closed=False), path_of(40)
+    begins = positions(disk, path)
+    batch = disk.tree()[path][begins[-2] :]
+    delta = read_header(batch).last_offset_delta + 3
+    disk.corrupt(path, begins[-2], bytes(with_header(batch, last_offset_delta=delta)))
+    disk.remove(f"{LOG}/durable-mark")
+    disk.open(f"{LOG}/durable-mark", create=True).append([bytes(SLOT_DISTANCE), encode_slot(Slot(1, 50))])
+    tails = [one.path for one in surveyed(disk, was_closed=False).findings if one.grade is Grade.TAIL]
+    assert tails == [path_of(75)]
 
 
 def test_without_a_mark_everything_counts_as_durable() -> None:

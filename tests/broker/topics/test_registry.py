@@ -359,7 +359,10 @@ async def test_a_metadata_log_whose_sync_failed_refuses_all_changes_and_nothing_
     changes.create("events")
     await changes.heard(1)
     changes.delete(topic_of(house))
-    assert changes.codes() == [ErrorCode.KAFKA_STORAGE_ERROR] * 2
+    calls = bench.disk.calls
+    changes.create("more")
+    await changes.heard(3)
+    assert (changes.codes(), bench.disk.calls) == ([ErrorCode.KAFKA_STORAGE_ERROR] * 3, calls)
     assert isinstance(changes.outcomes[0], DiskFailed)
     result = await house.produce("orders", a_batch())
     assert result.error_code == 0  # type: ignore[union-attr]
