@@ -15,7 +15,7 @@ from support.indexes import indexes, rebuilt
 from tidelog.protocol.batch import Buffer, check, read_header, walk
 from tidelog.protocol.compression import Codec
 from tidelog.storage.config import LogConfig
-from tidelog.storage.disk import Disk, RealDisk
+from tidelog.storage.disk import Disk, File, RealDisk
 from tidelog.storage.errors import CorruptLog, DiskFailed, LogOffline, StorageError
 from tidelog.storage.leader_epochs import EpochStart
 from tidelog.storage.log import Log
@@ -296,11 +296,30 @@ def test_indexes_are_a_cache_that_may_be_lost_at_any_time() -> None:
         run_world(seed, ignores=[("sync", "index"), ("sync", "index.tmp")])
 
 
+class DiskOfTheDead(RealDisk):
+    """Who dies closes nothing; the kernel does."""
+
+    def __init__(self, root: str) -> None:
+        super().__init__(root)
+        self._opened: list[File] = []
+
+    def open(self, path: str, *, create: bool = False) -> File:
+        """See `Disk`."""
+        file = super().open(path, create=create)
+        self._opened.append(file)
+        return file
+
+    def bury(self) -> None:
+        """All that was opened is closed."""
+        for file in self._opened:
+            file.close()
+
+
 @pytest.mark.parametrize("seed", range(20))
 def test_a_process_that_dies_loses_nothing_that_it_wrote(seed: int, tmp_path: Path) -> None:
     """House rule 1.6, on a real disk: the page cache survives `kill -9`, flushed or not."""
     rng = random.Random(seed)
-    disk = RealDisk(str(tmp_path))
+    disk = DiskOfTheDead(str(tmp_path))
     directory = LogDirectory.open(disk, cluster_id=lambda: "c" * 22, now_ms=0)
     log = directory.create_log("t", 0, TOPIC_ID, SMALL, now_ms=0)
     written = b""
@@ -322,6 +341,7 @@ def test_a_process_that_dies_loses_nothing_that_it_wrote(seed: int, tmp_path: Pa
         assert log.recovery_point == log.end_offset
         directory = LogDirectory.open(disk, cluster_id=lambda: "c" * 22, now_ms=0)
     directory.release()
+    disk.bury()
 
 
 # What is done about which damage, one at a time.
