@@ -12,10 +12,11 @@ import pytest
 from support.builders import a_batch, some_value, with_header
 from support.disk import PowerCut, SimulatedDisk, SimulatedFile
 from support.indexes import indexes, rebuilt
+from support.logs import DiskOfTheDead
 from tidelog.protocol.batch import Buffer, check, read_header, walk
 from tidelog.protocol.compression import Codec
 from tidelog.storage.config import LogConfig
-from tidelog.storage.disk import Disk, File, RealDisk
+from tidelog.storage.disk import Disk
 from tidelog.storage.errors import CorruptLog, DiskFailed, LogOffline, StorageError
 from tidelog.storage.leader_epochs import EpochStart
 from tidelog.storage.log import Log
@@ -294,25 +295,6 @@ def test_indexes_are_a_cache_that_may_be_lost_at_any_time() -> None:
     """L-9: were they never synced, nobody would notice but by the time that building them again takes."""
     for seed in range(60):
         run_world(seed, ignores=[("sync", "index"), ("sync", "index.tmp")])
-
-
-class DiskOfTheDead(RealDisk):
-    """Who dies closes nothing; the kernel does."""
-
-    def __init__(self, root: str) -> None:
-        super().__init__(root)
-        self._opened: list[File] = []
-
-    def open(self, path: str, *, create: bool = False) -> File:
-        """See `Disk`."""
-        file = super().open(path, create=create)
-        self._opened.append(file)
-        return file
-
-    def bury(self) -> None:
-        """All that was opened is closed."""
-        for file in self._opened:
-            file.close()
 
 
 @pytest.mark.parametrize("seed", range(20))
