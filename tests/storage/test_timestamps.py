@@ -13,6 +13,7 @@ from tidelog.protocol.compression import Codec
 from tidelog.protocol.records import build_batch
 from tidelog.storage.config import LogConfig
 from tidelog.storage.log import Log, TimestampOffset
+from tidelog.storage.timestamps import find_max_timestamp, find_timestamp
 
 SMALL = LogConfig(segment_bytes=2048, index_interval_bytes=200)
 
@@ -87,6 +88,17 @@ def test_a_batch_whose_records_lie_is_found_by_its_header() -> None:
     log.append(memoryview(batch), read_header(batch), now_ms=0)
     log.write_out()
     assert log.find_timestamp(15, up_to=3) == TimestampOffset(21, 1, 0)
+
+
+def test_what_lies_before_the_start_has_no_part_in_it() -> None:
+    """L-6: be it the latest of all."""
+    log, model = a_log(), [9000, *range(100, 200)]
+    for timestamp in model:
+        append(log, batch_of([timestamp]))
+    start, end = log.segments[1].base_offset, len(model)
+    assert log.find_max_timestamp(up_to=end) == TimestampOffset(9000, 0, 0)
+    assert find_max_timestamp(log.segments, start_offset=start, up_to=end) == TimestampOffset(199, end - 1, 0)
+    assert find_timestamp(log.segments, 9000, start_offset=start, up_to=end) is None
 
 
 def test_a_batch_that_is_packed_absurdly_well_is_found_by_its_header() -> None:
