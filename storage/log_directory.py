@@ -71,11 +71,12 @@ NAME_SIZE_MAX: Final = 255
 """Of a file name, on every filesystem in use."""
 
 FILES_OF_A_SEGMENT: Final = 3
-"""Descriptors of a sealed segment that is open; an active one takes up to five."""
+"""Descriptors of a sealed segment that is open; an active one takes as many."""
 OPEN_SEGMENTS_MAX: Final = 256
 """Sealed segments whose files are open at once."""
 
-_LOG_DIRECTORY = re.compile(r"[a-zA-Z0-9._-]{1,249}-\d{1,10}")
+_LOG_DIRECTORY = re.compile(r"[a-zA-Z0-9._-]{1,249}-(0|[1-9]\d{0,9})")
+"""No other way to write the number: two directories must not be one log's."""
 
 logger = logging.getLogger(__name__)
 

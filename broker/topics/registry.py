@@ -225,10 +225,12 @@ class Topics:
             else:
                 present[name] = None
         elsewhere = {(name.topic_id, name.partition): name.topic for name in present}
+        known: set[tuple[str | UUID, int]] = set()
         for fact in created.values():
             topic = self._topic(fact)
             for index in range(fact.partitions):
                 name = LogName(fact.name, index, fact.topic_id)
+                known |= {(fact.name, index), (fact.topic_id, index)}
                 is_there = name in present
                 present.pop(name, None)
                 other = elsewhere.get((fact.topic_id, index))
@@ -237,7 +239,8 @@ class Topics:
             self._add(topic)
         for name in present:
             if name.topic != METADATA_TOPIC:  # it is open, whatever its id says
-                self._sort_out(name)
+                is_known = not known.isdisjoint({(name.topic, name.partition), (name.topic_id, name.partition)})
+                self._sort_out(name, is_known=is_known)
 
     async def settle(self) -> None:
         """Have everything durable, and every log ready to be closed: several at a time, for each takes a few syncs."""
@@ -507,10 +510,13 @@ class Topics:
             self._metrics.topic_error(topic.name, "quarantined")
             return self._directory.lost_log(topic.name, index, topic.config, because=error)
 
-    def _sort_out(self, name: LogName) -> None:
-        """What no fact knows is removed if nothing was ever written to it, and else left alone."""
+    def _sort_out(self, name: LogName, *, is_known: bool) -> None:
+        """What no fact knows is removed if nothing was ever written to it, and else left alone.
+
+        So is what a fact knows by its name or by its id: its other half is damaged, and can be mended.
+        """
         facts = (name.topic, name.partition, name.topic_id)
-        if self._directory.is_unused(name):
+        if not is_known and self._directory.is_unused(name):
             logger.info("removing a log whose topic was not made topic=%s partition=%d id=%s", *facts)
             self._delete_leftover(name)
         else:

@@ -361,3 +361,44 @@ async def test_a_directory_with_features_that_are_unknown_is_refused_as_it_is(tm
     with pytest.raises(UnknownFormat, match="features that this version does not know"):
         await Server(a_config(data), RealEnvironment()).start()
     assert tree(data) == before
+
+
+def test_what_a_fact_knows_by_its_name_or_its_id_is_left_alone_though_nothing_was_written_to_it() -> None:
+    """The other half is damaged, and may be mended by whoever looks at it."""
+
+    @on_the_bench
+    async def play(bench: Bench) -> None:
+        house = await bench.serve()
+        await house.create("orders", 2)
+        await house.server.stop()
+        bench.disk.corrupt("orders-0/partition.metadata", 0, encode_partition_metadata(UUID(int=9)))
+        bench.disk.rename("orders-1", "moved-1")
+        for _ in range(2):
+            house = await bench.serve()
+            topic = house.server.topics.by_name("orders")
+            assert topic is not None
+            assert [partition.is_lost for partition in topic.partitions] == [True, True]
+            await house.server.stop()
+            assert {"orders-0", "moved-1"} <= set(bench.disk.list(""))
+
+    play()
+
+
+def test_a_directory_whose_number_is_written_otherwise_is_no_log() -> None:
+    """It would be taken for the one whose number that is."""
+
+    @on_the_bench
+    async def play(bench: Bench) -> None:
+        house = await bench.serve()
+        await house.create("orders")
+        await house.server.stop()
+        bench.disk.make_directory("orders-00")
+        bench.disk.open("orders-00/partition.metadata", create=True).append([encode_partition_metadata(UUID(int=9))])
+        bench.disk.open(f"orders-00/{0:020d}.log", create=True).close()
+        house = await bench.serve()
+        result = await house.produce("orders", a_batch())
+        assert result.error_code == 0  # type: ignore[union-attr]
+        await house.server.stop()
+        assert {"orders-0", "orders-00"} <= set(bench.disk.list(""))
+
+    play()
