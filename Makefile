@@ -56,7 +56,7 @@ fuzz: $(VENV)/.installed-fuzz ## Fuzz the broker and its decoders with 50 millio
 
 .PHONY: powercut
 powercut: $(VENV)/.installed-dev $(MACHINE) ## Cut the power of a virtual machine with the broker in it: make powercut CUTS=300 SEED=2
-	TIDELOG_POWERCUTS=$(or $(CUTS),300) TIDELOG_SEED=$(or $(SEED),1) $(BIN)/pytest -s tests/power/test_power_cut.py
+	TIDELOG_POWERCUTS=$(or $(CUTS),300) TIDELOG_SEED=$(or $(SEED),1) $(BIN)/pytest -o faulthandler_timeout=21600 -s tests/power/test_power_cut.py
 
 .PHONY: docs
 docs: $(VENV)/.installed-dev ## Write the generated pages of docs/ anew, from the code and the tests
