@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from uuid import UUID
 
 from ..broker.metadata.records import PartitionsAdded, TopicCreated, TopicDeleted, UnknownFact, decode
-from ..broker.topics.internal_topics import METADATA_TOPIC, METADATA_TOPIC_ID
+from ..broker.topics.internal_topics import INTERNAL_TOPICS, METADATA_TOPIC, METADATA_TOPIC_ID
 from ..protocol.errors import ProtocolError
 from ..protocol.records import iterate
 from ..storage.disk import Disk, File
@@ -41,6 +41,10 @@ class Facts:
     def directories(self) -> list[str]:
         """The logs that should be there."""
         return [f"{topic.name}-{index}" for topic in self.topics.values() for index in range(topic.partitions)]
+
+    def is_internal(self, directory: str) -> bool:
+        """Whether the topic whose log a directory must be is the broker's own, and cannot be deleted."""
+        return directory.rpartition("-")[0] in INTERNAL_TOPICS
 
     def misnamed(self, disk: Disk, directory: str) -> Finding | None:
         """What is wrong with the topic's id in a log's directory, though it can be read."""

@@ -1,7 +1,7 @@
 """`tidelog log`: looks into log files without a broker. The files `log_*.py` alone know the storage.
 
-Nothing is changed, unless `verify --repair` was told to, and nothing is locked but by that; so a running broker's files
-may be looked at too: what lies above a log's durable mark may then be half written. That is a tail and no damage.
+Nothing is changed but by `verify --repair` and `recreate`, and nothing is locked but by these; so a running broker's
+files may be looked at too: what lies above a log's durable mark may then be half written. That is a tail and no damage.
 """
 
 import logging
@@ -40,6 +40,7 @@ def log() -> None:
 assert isinstance(log, Group)
 log.lazy = {
     "dump": ("log_dump:dump", "Print what stands in a file of a log."),
+    "recreate": ("log_recreate:recreate", "Put an empty log where one of __consumer_offsets is lost."),
     "stat": ("log_stat:stat", "Show how much is in each log, or in each segment of one."),
     "verify": ("log_verify:verify", "Check everything in a data directory, a log or a segment; repair it."),
 }

@@ -21,7 +21,7 @@ from ..topics.registry import Topic
 def create_partitions(
     context: RequestContext, services: Services, request: CreatePartitionsRequest
 ) -> Pending[CreatePartitionsResponse]:
-    """Let grow what can grow; each topic is answered for itself, once its new logs are there."""
+    """Let grow what can grow; each topic is answered for itself, once the fact of it is durable."""
     del context
     return _Growth(services, request).pending
 

@@ -27,7 +27,7 @@ REPLICAS = 1
 def create_topics(
     context: RequestContext, services: Services, request: CreateTopicsRequest
 ) -> Pending[CreateTopicsResponse]:
-    """Create what can be created; each topic is answered for itself, once its logs are there."""
+    """Create what can be created; each topic is answered for itself, once the fact of it is durable."""
     del context
     return _Creation(services, request).pending
 

@@ -320,7 +320,7 @@ class Topics:
                 raise _invalid_name(f"Topic '{name}' collides with existing topic: {other}")
 
     def create(self, name: str, *, partitions: int, configs: Mapping[str, str], waiter: TopicWaiter) -> UUID:
-        """Create a topic; `waiter` gets it once its logs are there, or the error.
+        """Create a topic; `waiter` gets it once the fact of it is durable, or the error.
 
         Returns the new id. Raises RequestRefused on an illegal name, ConfigError on an illegal setting.
         """
@@ -330,7 +330,7 @@ class Topics:
     def create_internal(
         self, name: str, *, partitions: int, configs: Mapping[str, str], waiter: TopicWaiter
     ) -> UUID | None:
-        """Create one of the broker's own topics; `waiter` gets it once its logs are there, or the error.
+        """Create one of the broker's own topics; `waiter` gets it once the fact of it is durable, or the error.
 
         Returns the new id; None when it is being created already, for somebody else. It must not exist.
         """
@@ -496,7 +496,8 @@ class Topics:
         elif other is not None:
             reason = f"missing; {other}-{index} says that it is this topic's: rename it, and start again"
         else:
-            reason = "missing, with all its records: put the directory back and start again, or delete the topic"
+            way_on = "make an empty one with tidelog log recreate" if topic.is_internal else "delete the topic"
+            reason = f"missing, with all its records: put the directory back and start again, or {way_on}"
         return CorruptLog(name, 0, reason)
 
     def _load_log(self, topic: Topic, index: int, absence: CorruptLog | None) -> Log:

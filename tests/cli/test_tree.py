@@ -46,7 +46,7 @@ def test_the_tree_is_what_the_documents_describe() -> None:
         "", "serve", "produce", "consume", "health", "version",
         "topic", "topic ls", "topic describe", "topic create", "topic alter", "topic rm",
         "group", "group ls", "group describe", "group lag", "group reset", "group rm", "group rm-offsets", "group kick",
-        "log", "log dump", "log stat", "log verify",
+        "log", "log dump", "log recreate", "log stat", "log verify",
     }  # fmt: skip
 
 
