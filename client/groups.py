@@ -182,8 +182,10 @@ class GroupAdmin:
             missing: set[int] = set()
             for address in self._brokers():
                 response = await self._cluster.ask_at(address, request, ListGroupsResponse, timeout=timeout)
-                _check(response.error_code, "ListGroups")
-                missing |= await self._missing_at(address, timeout)
+                unlisted = await self._missing_at(address, timeout)
+                if not unlisted or response.error_code != ErrorCode.COORDINATOR_NOT_AVAILABLE:
+                    _check(response.error_code, "ListGroups")  # else all of this broker's groups are among those
+                missing |= unlisted
                 found += [
                     GroupListing(
                         group_id=group.group_id,

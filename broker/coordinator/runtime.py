@@ -210,16 +210,13 @@ class CoordinatorRuntime:
     def shards(self) -> Sequence[GroupCoordinator]:
         """The coordinators, to be looked at only; without those of `unavailable`.
 
-        Raises RequestRefused while one of them is loading, and if there is none but such as are unavailable.
+        Raises RequestRefused while one of them is loading.
         """
         if not self._shards and self._topics.by_name(OFFSETS_TOPIC) is not None:
             raise _anew(LOADING)  # it is taken up in a moment
         if any(shard.refusal is LOADING for shard in self._shards):
             raise _anew(LOADING)
-        available = self.available()
-        if self._shards and not available:
-            raise _anew(NOT_AVAILABLE)
-        return available
+        return self.available()
 
     def available(self) -> Sequence[GroupCoordinator]:
         """The coordinators that can be looked at now; for those who would rather see a part than nothing."""

@@ -1,5 +1,7 @@
 """Groups as an administrator sees and changes them."""
 
+from contextlib import suppress
+
 import pytest
 
 from support.builders import a_batch
@@ -66,6 +68,35 @@ def test_groups_that_can_be_told_of_come_with_the_error_that_others_cannot() -> 
             assert measuring.value.partitions == (3, 17)
             assert [at.lag for at in measuring.value.lags["app"].partitions] == [6]
             assert list(await client.admin.groups.lag(["app"])) == ["app"], "who is named is not missing"
+
+    played(scenario)
+
+
+def test_where_all_groups_are_missing_nobody_waits_for_them() -> None:
+    async def scenario(fake: FakeCluster) -> None:
+        fake.unavailable_partitions = (0,)
+        fake.fail(ApiKey.LIST_GROUPS, Fault(refuse=ErrorCode.COORDINATOR_NOT_AVAILABLE))
+        async with a_client(fake) as client:
+            with pytest.raises(GroupsMissing, match="__consumer_offsets-0") as listing:
+                await client.admin.groups.list_all()
+            assert listing.value.listed == []
+            assert len(fake.seen(ApiKey.LIST_GROUPS)) == 1
+
+    played(scenario)
+
+
+@pytest.mark.parametrize(
+    ("unavailable", "code"),
+    [((0,), ErrorCode.COORDINATOR_LOAD_IN_PROGRESS), ((), ErrorCode.COORDINATOR_NOT_AVAILABLE)],
+)
+def test_a_list_that_is_refused_for_now_is_asked_for_again(unavailable: tuple[int, ...], code: ErrorCode) -> None:
+    async def scenario(fake: FakeCluster) -> None:
+        fake.fail(ApiKey.LIST_GROUPS, Fault(refuse=code))
+        fake.unavailable_partitions = unavailable
+        async with a_client(fake) as client:
+            with suppress(GroupsMissing):
+                await client.admin.groups.list_all()
+            assert len(fake.seen(ApiKey.LIST_GROUPS)) == 2
 
     played(scenario)
 

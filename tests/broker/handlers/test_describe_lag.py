@@ -146,6 +146,23 @@ async def test_a_partition_that_has_failed_hides_no_groups_but_its_own(bench: Be
     ]
 
 
+@on_the_bench
+async def test_where_all_partitions_have_failed_all_are_named(bench: Bench) -> None:
+    house = await bench.serve("offsets.topic.num.partitions=2")
+    await house.create("orders")
+    for partition in (0, 1):
+        group_id = next(name for name in map(str, range(99)) if partition_for(name, 2) == partition)
+        await commit(house, group_id, "orders", {0: 0})
+        bench.disk.fail_next("sync", path=f"{OFFSETS_TOPIC}-{partition}/")
+        with pytest.raises(AssertionError):
+            await commit(house, group_id, "orders", {0: 0})
+    for group_ids, code in ((None, ErrorCode.COORDINATOR_NOT_AVAILABLE), ((), ErrorCode.NONE)):
+        response = await house.ask(DescribeLagRequest(group_ids=group_ids))
+        assert isinstance(response, DescribeLagResponse)
+        assert (response.error_code, response.groups, response.unavailable_partitions) == (code, (), (0, 1))
+    assert [group.error_code for group in await describe(house, "any")] == [ErrorCode.COORDINATOR_NOT_AVAILABLE]
+
+
 async def test_what_takes_longer_leaves_the_loop_to_others(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
     for number in range(5):
         await commit(house, f"group{number}", "orders", {0: number})
