@@ -21,7 +21,7 @@ from typing import Final, TypeVar
 
 from ..protocol.errors import ErrorCode, RequestRefused
 from ..storage.disk import Volume
-from ..storage.errors import DiskFailed, DiskFull
+from ..storage.errors import DiskFailed, DiskFull, OutOfDescriptors
 from .config import BrokerConfig
 from .environment import Environment
 from .metrics import Metrics
@@ -61,6 +61,8 @@ def with_room(make_room: MakeRoom, action: Callable[[], R]) -> R:
     while True:
         try:
             return action()
+        except OutOfDescriptors:
+            raise  # which no space would mend
         except DiskFull:
             if not make_room():
                 raise

@@ -14,7 +14,14 @@ from support.disk import SIZE, SimulatedDisk
 from support.groups import commit
 from support.house import House
 from support.loop import SimLoop
-from tidelog.broker.disk_space import MARGIN_PARTS, PARTITION_SIZE, PORTIONS, RESERVE, DiskSpace, min_free_bytes
+from tidelog.broker.disk_space import (
+    MARGIN_PARTS,
+    PARTITION_SIZE,
+    PORTIONS,
+    RESERVE,
+    DiskSpace,
+    min_free_bytes,
+)
 from tidelog.broker.metrics import Metrics
 from tidelog.protocol.errors import ErrorCode
 from tidelog.protocol.messages.create_partitions import (
@@ -275,6 +282,17 @@ async def test_the_new_name_of_a_directory_that_is_deleted_may_need_a_block(benc
     assert await delete(house, "orders") == ErrorCode.NONE
     await asyncio.sleep(1)
     assert not bench.disk.exists("orders-0")
+
+
+@on_the_bench
+async def test_want_of_descriptors_costs_nothing_of_the_reserve(bench: Bench) -> None:
+    """No space mends it."""
+    house = await serve(bench)
+    bench.disk.fail_next("rename", path="orders-0", error=errno.EMFILE)
+    assert await delete(house, "orders") == ErrorCode.NONE
+    await asyncio.sleep(1)
+    assert bench.disk.exists("orders-0"), "the next start deletes it"
+    assert bench.disk.size(RESERVE) == RESERVED
 
 
 @on_the_bench
