@@ -2,7 +2,7 @@
 
 A log makes one by itself when it has grown by 64 MiB, or by many small batches (storage/log.py). Here are the other
 two occasions. Within a minute every log that has anything beyond its last one makes one; they take turns, so that no
-commit round has many. And all together never have more than a gibibyte beyond: before that, those that have most make
+moment has many. And all together never have more than a gibibyte beyond: before that, those that have most make
 one. What is counted is `recovery_work`, in which a batch has a weight of its own.
 """
 

@@ -294,7 +294,7 @@ class RealDisk:
                 os.close(descriptor)
                 raise
             self._keeps_spare = True
-            return RealLock(descriptor, self._let_go)
+            return RealLock(path, descriptor, self._let_go)
 
     def free_bytes(self) -> int:
         """See `Disk`."""
@@ -340,7 +340,7 @@ class RealDisk:
 
     @contextmanager
     def _opened_directory(self, path: str) -> Iterator[int]:
-        """Open it whatever happens: a commit round that has synced its files must not fail for want of a descriptor."""
+        """Open it whatever happens: a flush that has synced its files must not fail for want of a descriptor."""
         with ExitStack() as while_open:
             try:
                 descriptor = os.open(path, DIRECTORY_FLAGS)
@@ -462,7 +462,8 @@ class RealFile:
         """See `File`."""
         descriptor, self._descriptor = self._descriptor, -1
         if descriptor >= 0:
-            os.close(descriptor)
+            with _reporting(self.path):
+                os.close(descriptor)
 
     def _cut_tail(self) -> None:
         os.ftruncate(self._descriptor, self._size)
@@ -472,7 +473,8 @@ class RealFile:
 class RealLock:
     """A descriptor with a flock on it."""
 
-    def __init__(self, descriptor: int, on_release: Callable[[], None]) -> None:
+    def __init__(self, path: str, descriptor: int, on_release: Callable[[], None]) -> None:
+        self._path = path
         self._descriptor = descriptor
         self._on_release = on_release
 
@@ -480,8 +482,9 @@ class RealLock:
         """See `Lock`."""
         descriptor, self._descriptor = self._descriptor, -1
         if descriptor >= 0:
-            self._on_release()
-            os.close(descriptor)
+            with _reporting(self._path):
+                self._on_release()
+                os.close(descriptor)
 
 
 def _write_all(descriptor: int, buffers: Sequence[Buffer], position: int) -> int:

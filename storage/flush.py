@@ -1,4 +1,4 @@
-"""One commit round of one log: which files must be synced so that everything up to an offset is durable."""
+"""One flush of one log: which files must be synced so that everything up to an offset is durable."""
 
 from collections.abc import Sequence
 

@@ -39,9 +39,9 @@ def _answer(services: Services, topic: OffsetForLeaderTopic, asked: OffsetForLea
     try:
         partition = topics.partition(topics.find(topic.topic, ZERO_UUID), asked.partition)
         partition.check_leader_epoch(asked.current_leader_epoch)
+        end = partition.end_of_epoch(asked.leader_epoch)
     except ANSWERABLE as error:
         return EpochEndOffset(partition=asked.partition, error_code=code_of(error))
-    end = partition.end_of_epoch(asked.leader_epoch)
     if end is None:
         return EpochEndOffset(partition=asked.partition)
     return EpochEndOffset(partition=asked.partition, leader_epoch=end.epoch, end_offset=end.end_offset)

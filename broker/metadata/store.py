@@ -63,7 +63,7 @@ class MetadataStore:
         self.log.write_out()
 
     def begin_flush(self) -> Flush | None:
-        """What the next commit round has to sync."""
+        """What the next flush has to sync."""
         try:
             return self.log.begin_flush()
         except LogOffline as error:
@@ -72,10 +72,14 @@ class MetadataStore:
 
     def flushed(self, flush: Flush) -> None:
         """Facts up to the flush's end are durable."""
-        self.log.end_flush(flush)
+        try:
+            self.log.end_flush(flush)
+        except LogOffline as error:
+            self._waiters.fail(error)
+            return
         self._waiters.reached(flush.end_offset)
 
-    def flush_failed(self, flush: Flush, error: StorageError) -> None:
+    def flush_failed(self, flush: Flush | None, error: StorageError) -> None:
         """Nothing can be changed any more until the broker is restarted on a sound disk."""
         logger.error("metadata sync failed, log offline error=%s", error)
         self.log.fail_flush(flush)

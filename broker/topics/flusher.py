@@ -6,6 +6,8 @@ is written to a log meanwhile waits for its next one, which begins when its turn
 low load a sync serves one append, at high load thousands. A file for which the disk takes long, or hangs, holds up its
 own log; only `SYNCS_MAX` of them at the same time hold up all.
 
+Whatever a flush ends with that is no success, foreseen or not, is its failure: no log is left waiting for it.
+
 Syncs are done on the loop while they are measured to be quicker than the hop to a thread (`inline_max_s`), in the pool
 otherwise. A failed sync is final for that log (the kernel may have dropped the pages: a second fsync would lie); other
 logs go on.
@@ -28,7 +30,7 @@ from functools import partial
 from typing import Protocol
 
 from ...storage.disk import Volume
-from ...storage.errors import StorageError
+from ...storage.errors import DiskFailed, StorageError
 from ...storage.log import Flush
 from ..environment import Environment
 from ..metrics import Metrics
@@ -37,7 +39,8 @@ logger = logging.getLogger(__name__)
 
 INLINE_SYNC_MAX_S = 0.0005
 SYNCS_MAX = 4
-"""In the pool at a time: disks take several at once, and one that hangs must not be all there are."""
+"""Of logs, in the pool at a time, besides the one sync of everything that there may be: disks take several at once, and
+one that hangs must not be all there are."""
 SMOOTHING = 0.2
 """Weight of the newest measurement in the running mean of a sync's duration."""
 LOGS_MIN = 8
@@ -89,8 +92,8 @@ class Flushable(Protocol):
     def flushed(self, flush: Flush) -> None:
         """It is on the disk."""
 
-    def flush_failed(self, flush: Flush, error: StorageError) -> None:
-        """It is not, and never will be."""
+    def flush_failed(self, flush: Flush | None, error: StorageError) -> None:
+        """It is not, and never will be. None: the flush could not even begin."""
 
 
 Work = tuple[Flushable, Flush]
@@ -120,6 +123,7 @@ class Flusher:
         """The flushes that the sync of everything is to end, while it goes on; none, once it was given up."""
         self._is_scheduled = False
         self._in_pool = 0
+        """Syncs of single logs."""
 
     @property
     def is_idle(self) -> bool:
@@ -150,9 +154,9 @@ class Flusher:
         """Wait until all that was kicked has been synced or has failed."""
         while not self.is_idle:
             if self._syncing:
-                done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-                self.when_free(next(iter(self._syncing)), partial(done.set_result, None))
-                await done
+                done = asyncio.Event()
+                self.when_free(next(iter(self._syncing)), done.set)
+                await done.wait()
             else:
                 await asyncio.sleep(0)
 
@@ -164,7 +168,8 @@ class Flusher:
     def _begin(self) -> None:
         self._is_scheduled = False
         seconds = self._sync_s * len(self._dirty)
-        if not self._in_pool and not self._one_by_one and seconds < self._inline_max_s:
+        is_free = not (self._in_pool or self._one_by_one or self._at_once is not None)
+        if is_free and seconds < self._inline_max_s:
             for _ in range(len(self._dirty)):
                 if (work := self._next()) is not None:
                     self._end_each(work, self._timed(work[1].sync))
@@ -173,7 +178,8 @@ class Flusher:
         if disk is not None and self._can_sync_everything(disk, seconds):
             self._sync_everything(disk, seconds)
         while self._in_pool < SYNCS_MAX and (work := self._next()) is not None:
-            self._run(work[1].sync, partial(self._end_each, work))
+            self._in_pool += 1
+            self._run(work[1].sync, partial(self._end_in_pool, work))
 
     def _next(self) -> Work | None:
         """What is to be synced next; None if there is nothing."""
@@ -182,7 +188,11 @@ class Flusher:
     def _next_dirty(self) -> Work | None:
         while self._dirty:
             partition, _ = self._dirty.popitem(last=False)
-            flush = partition.begin_flush()
+            flush = None
+            try:
+                flush = partition.begin_flush()
+            except Exception as error:  # noqa: BLE001 - it may be for want of memory, and whoever waits is told
+                _isolated(partial(partition.flush_failed, None, _failure_of(error)))
             if flush is not None:
                 self._syncing[partition] = []
                 return partition, flush
@@ -192,15 +202,19 @@ class Flusher:
         """Do it in the pool."""
 
         def ended(future: asyncio.Future[Outcome]) -> None:
-            self._in_pool -= 1
             if future.cancelled():
                 return
             end(future.result())
             if self._dirty or self._one_by_one:
                 self._schedule()
 
-        self._in_pool += 1
-        self._environment.run_blocking(lambda: self._timed(sync)).add_done_callback(ended)
+        try:
+            call = self._environment.run_blocking(lambda: self._timed(sync))
+        except Exception as error:  # noqa: BLE001 - the pool does not take it: that is how the sync has ended
+            sync = _nothing  # a call is queued before a thread is started for it, and another thread may find it later
+            end((0.0, _failure_of(error)))
+        else:
+            call.add_done_callback(ended)
 
     def _timed(self, sync: Callable[[], None]) -> Outcome:
         """May run in a thread: it touches nothing but what it syncs and the clock."""
@@ -208,11 +222,15 @@ class Flusher:
         failure: StorageError | None = None
         try:
             sync()
-        except StorageError as error:
-            failure = error
+        except Exception as error:  # noqa: BLE001 - whatever it is, the log's owner is told
+            failure = _failure_of(error)
         return self._environment.monotonic() - started, failure
 
     # A log by itself
+
+    def _end_in_pool(self, work: Work, outcome: Outcome) -> None:
+        self._in_pool -= 1
+        self._end_each(work, outcome)
 
     def _end_each(self, work: Work, outcome: Outcome) -> None:
         seconds, failure = outcome
@@ -224,12 +242,15 @@ class Flusher:
     def _tell(self, work: Work, failure: StorageError | None) -> None:
         partition, flush = work
         waiting = self._syncing.pop(partition)
-        if failure is None:
-            partition.flushed(flush)
-        else:
-            partition.flush_failed(flush, failure)
-        for callback in waiting:
-            callback()
+
+        def ended() -> None:
+            if failure is None:
+                partition.flushed(flush)
+            else:
+                partition.flush_failed(flush, failure)
+
+        for callback in (ended, *waiting):
+            _isolated(callback)
         if partition in self._kicked_again:
             self._kicked_again.remove(partition)
             self.kick(partition)
@@ -266,6 +287,7 @@ class Flusher:
         assert self._at_once is not None
         works, self._at_once = self._at_once, None
         if failure is not None:
+            self._disk = None
             logger.warning("sync of the whole disk failed, from now on each log is synced error=%s", failure)
             self._one_by_one.extend(works)
             return
@@ -275,3 +297,21 @@ class Flusher:
                 self._tell(work, None)
             else:
                 self._one_by_one.append(work)  # that has still to be written, beside the loop
+
+
+def _failure_of(error: Exception) -> StorageError:
+    """As which the owner of a log is told of what its flush ended with. What nobody foresaw is as final."""
+    return error if isinstance(error, StorageError) else DiskFailed("sync", repr(error))
+
+
+def _isolated(callback: Callable[[], None]) -> None:
+    """Call it; what it raises goes where the loop reports exceptions, and keeps nobody else from being called."""
+    try:
+        callback()
+    except Exception as error:  # noqa: BLE001 - it is reported
+        report = {"message": "somebody could not be told of the end of a sync", "exception": error}
+        asyncio.get_running_loop().call_exception_handler(report)
+
+
+def _nothing() -> None:
+    pass

@@ -1,7 +1,7 @@
 """Partition: a log that is led here, with what its producers and consumers wait for.
 
 The life of an appended batch: checked from its header (no record is decoded), stamped and *staged* by `append`;
-written by `write_out` at the end of the socket read, which answers acks=1; synced by the flusher's next round, which
+written by `write_out` at the end of the socket read, which answers acks=1; synced by the flusher's next flush, which
 moves the high watermark; that answers acks=all and wakes fetches. Everything a consumer sees lies below the high
 watermark, and the high watermark is the durable end (`write.caching` relaxes it to the page cache).
 
@@ -15,7 +15,7 @@ from uuid import UUID
 
 from ...protocol.errors import CorruptBatch, ErrorCode, RequestRefused
 from ...storage.config import LogConfig
-from ...storage.errors import CorruptLog, DiskFailed, LogOffline, OffsetOutOfRange, StorageError, Unreadable
+from ...storage.errors import CorruptLog, DiskFailed, LogOffline, StorageError, Unreadable
 from ...storage.leader_epochs import EpochEnd
 from ...storage.log import Fetched, Flush, Log, TimestampOffset
 from ..metrics import DamagedPlace, Metrics
@@ -224,16 +224,16 @@ class Partition:
             self._flush_timer = None
             self._flusher.kick(self)
 
-    # Commit rounds
+    # Flushes
 
     def checkpoint(self) -> None:
-        """Let the next commit round make a checkpoint of the log, and begin it even if all is durable."""
+        """Let the next flush make a checkpoint of the log, and begin it even if all is durable."""
         if not self.deleted and not self.log.offline:
             self.log.checkpoint()
             self._flusher.kick(self)
 
     def begin_flush(self) -> Flush | None:
-        """What the next commit round has to sync."""
+        """What the next flush has to sync."""
         if self.deleted:
             return None
         self._bytes_flushing = self._bytes_written
@@ -245,12 +245,16 @@ class Partition:
             return None
 
     def flushed(self, flush: Flush) -> None:
-        """The round ended well: the high watermark follows the disk."""
-        self.log.end_flush(flush)
+        """The flush ended well: the high watermark follows the disk."""
+        try:
+            self.log.end_flush(flush)
+        except LogOffline as error:
+            self._durable_waiters.fail(error)
+            return
         if not self.deleted:
             self._advance(flush.end_offset, self._bytes_flushing)
 
-    def flush_failed(self, flush: Flush, error: StorageError) -> None:
+    def flush_failed(self, flush: Flush | None, error: StorageError) -> None:
         """The disk refused: the log is offline from now on, whoever waits is told, what is durable stays readable."""
         logger.error("sync failed, log offline topic=%s partition=%d error=%s", self.topic, self.index, error)
         self._metrics.topic_error(self.topic, "fsync")
@@ -271,11 +275,13 @@ class Partition:
     def check_leader_epoch(self, epoch: int) -> None:
         """KIP-320: an older epoch than ours is fenced, a newer one unknown; -1 asks for no check [L-15].
 
-        LogOffline if the log is lost: of its epochs, as of its offsets, nothing can be said.
+        LogOffline if the log is lost: of its epochs, as of its offsets, nothing can be said. So it is if damage hides
+        which epochs there were.
         """
         self._check_not_lost()
         if epoch in (-1, self.log.leader_epoch):
             return
+        self._check_epochs_known()
         if epoch < self.log.leader_epoch:
             raise RequestRefused(ErrorCode.FENCED_LEADER_EPOCH, f"leader epoch is {self.log.leader_epoch}")
         raise RequestRefused(ErrorCode.UNKNOWN_LEADER_EPOCH, f"leader epoch is {self.log.leader_epoch}")
@@ -286,8 +292,7 @@ class Partition:
         Between the high watermark and the log's end there is nothing to see yet: empty, no error.
         """
         self._check_live()
-        if not self.log.start_offset <= offset <= self.log.end_offset:
-            raise OffsetOutOfRange(offset, self.log.start_offset, self.high_watermark)
+        self.log.check_offset(offset, end_offset=self.high_watermark)
         if offset >= self.high_watermark or (size_max <= 0 and not at_least_one):
             return Fetched(records=b"", base_offset=offset, next_offset=offset)
         try:
@@ -315,8 +320,10 @@ class Partition:
 
         Never beyond the high watermark, though Kafka tells its log's end: who asks is a consumer, it has seen nothing
         beyond, and an end that a power cut can still take back is no end to build on. What lies below the high
-        watermark stays, so no position that a consumer can have looks truncated by this.
+        watermark stays, so no position that a consumer can have looks truncated by this. LogOffline if damage hides
+        which epochs there were: to a consumer an unknown one means that what it has read is gone.
         """
+        self._check_epochs_known()
         end = self.log.leader_epochs.end_of(epoch, end_offset=self.log.end_offset)
         return None if end is None else EpochEnd(end.epoch, min(end.end_offset, self.high_watermark))
 
@@ -369,7 +376,7 @@ class Partition:
     def damaged(self, damage: CorruptLog) -> None:
         """Bytes are not what was written. If they were durable, no more is accepted; what is sound is still served.
 
-        A sync that is under way may end, and answers whoever waits for it; all later ones are refused.
+        A sync that is under way fails then, as all later ones are refused.
         """
         self.report(damage)
         if self.log.quarantined is not None or not self.log.was_durable(damage):
@@ -418,6 +425,10 @@ class Partition:
         if self.deleted:
             raise RequestRefused(ErrorCode.UNKNOWN_TOPIC_OR_PARTITION, "the topic was deleted")
         self._check_not_lost()
+
+    def _check_epochs_known(self) -> None:
+        if not self.log.leader_epochs.is_known:
+            raise LogOffline(self.log.directory, str(self.log.recovered.quarantined))
 
     def _check_not_lost(self) -> None:
         if self.log.recovered.lost:

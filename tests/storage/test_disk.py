@@ -311,7 +311,7 @@ def test_want_of_descriptors_passes_and_has_changed_nothing(real: RealDisk) -> N
             real.open("a")
         file.append([b"abc"])
         file.sync()
-        real.sync_directory("")  # else a round that has synced its files would fail
+        real.sync_directory("")  # else a flush that has synced its files would fail
         real.sync_directory("")
     assert issubclass(OutOfDescriptors, DiskFull), "whoever can wait for space can wait for this"
     assert contents(real.open("a")) == b"abc"
@@ -385,6 +385,29 @@ def test_a_directory_that_cannot_be_opened_for_another_reason_costs_no_descripto
 def test_without_a_lock_no_descriptor_is_kept_and_want_of_one_is_told(real: RealDisk) -> None:
     with no_descriptors_left(), pytest.raises(OutOfDescriptors):
         real.sync_directory("")
+
+
+def test_what_cannot_be_closed_is_told_like_any_other_failure_and_is_closed(
+    real: RealDisk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Linux has given the descriptor back all the same: who closed it again would close another's."""
+    lock, file, close = real.lock(".lock"), real.open("a", create=True), os.close
+    closed: list[int] = []
+
+    def failing(descriptor: int) -> None:
+        close(descriptor)
+        closed.append(descriptor)
+        raise OSError(errno.EIO, "Input/output error")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "close", failing)
+        with pytest.raises(DiskFailed, match="a: Input/output error"):
+            file.close()
+        with pytest.raises(DiskFailed, match="lock: Input/output error"):
+            lock.release()
+        file.close()
+        lock.release()
+    assert len(closed) == 2
 
 
 def test_a_file_that_became_shorter_behind_our_back_is_read_to_its_end(

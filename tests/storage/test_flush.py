@@ -1,4 +1,4 @@
-"""A commit round syncs what it must, and no more."""
+"""A flush syncs what it must, and no more."""
 
 import pytest
 
@@ -19,7 +19,7 @@ def write(log: Log, count: int) -> None:
         append(log, a_batch([b"v" * 200]))
 
 
-def test_within_a_segment_a_round_is_one_sync() -> None:
+def test_within_a_segment_a_flush_is_one_sync() -> None:
     disk = SimulatedDisk()
     log = a_log(disk)
     write(log, 3)
@@ -49,7 +49,7 @@ def test_after_a_roll_the_closed_segment_its_indexes_and_the_directory_are_synce
         write(log, 1)
 
 
-def test_a_round_that_fails_says_so() -> None:
+def test_a_flush_that_fails_says_so() -> None:
     disk = SimulatedDisk()
     log = a_log(disk)
     write(log, 1)

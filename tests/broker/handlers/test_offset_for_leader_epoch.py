@@ -95,6 +95,13 @@ def test_nobody_hears_of_an_end_that_is_not_durable_yet(replica_id: int) -> None
     look()
 
 
+async def test_what_nobody_knows_is_refused_and_not_answered(house: House) -> None:
+    """Consumers take an unknown epoch for the loss of all that they have read, and begin elsewhere."""
+    partition_of(house).log.leader_epochs.forget()
+    for current in (-1, 0, 3):
+        assert (await asked(house, 0, current=current)).error_code == ErrorCode.KAFKA_STORAGE_ERROR
+
+
 async def test_topics_are_answered_in_their_order(house: House) -> None:
     request = OffsetForLeaderEpochRequest(
         topics=(

@@ -14,7 +14,7 @@ from tidelog.protocol import batch as batches
 from tidelog.protocol.errors import ErrorCode
 from tidelog.protocol.records import build_batch
 from tidelog.storage.config import LogConfig
-from tidelog.storage.errors import DiskFailed, DiskFull, LogOffline
+from tidelog.storage.errors import CorruptLog, DiskFailed, DiskFull, LogOffline
 from tidelog.storage.log_directory import LogDirectory
 
 
@@ -151,6 +151,21 @@ async def test_who_waits_while_the_log_goes_offline_for_another_reason_is_told(b
         store.log.write_mark()
     await bench.settle()
     assert (told.facts, [type(error) for error in told.errors]) == ([created(0)], [LogOffline])
+
+
+@on_the_bench
+async def test_who_waits_for_a_sync_while_damage_is_found_is_told(bench: Bench) -> None:
+    store = a_store(bench)
+    told = Told(store)
+    store.append([created(0)], lambda error: told.errors.append(error) if error is not None else None)
+    flush = store.begin_flush()
+    assert flush is not None
+    flush.sync()
+    store.log.quarantine(CorruptLog("facts-0/00000000000000000000.log", 0, "rot"))
+    store.flushed(flush)
+    assert [type(error) for error in told.errors] == [LogOffline]
+    await bench.settle()
+    assert len(told.errors) == 1
 
 
 @on_the_bench

@@ -11,7 +11,9 @@ from tidelog.broker.errors import code_of
 from tidelog.broker.topics.failed_reads import PAUSE_S
 from tidelog.broker.topics.partition import Partition
 from tidelog.protocol.errors import ErrorCode
-from tidelog.storage.errors import CorruptLog, DiskFailed, LogOffline, OutOfDescriptors, Unreadable
+from tidelog.storage.errors import CorruptLog, DiskFailed, LogOffline, OffsetOutOfRange, OutOfDescriptors, Unreadable
+from tidelog.storage.log import Log
+from tidelog.storage.log_directory import LogDirectory
 
 FIRST_LOG = "orders-0/00000000000000000000.log"
 BATCH_SIZE = len(a_batch([b"value"]))
@@ -21,7 +23,10 @@ def reopened(bench: Bench, partition: Partition) -> Partition:
     """As after a clean stop: nothing is in doubt, and nothing was read yet."""
     partition.log.close()
     bench.directory.was_clean = True
-    log = bench.directory.open_log("orders", 0, partition.log.config, now_ms=0)
+    return a_partition(bench, bench.directory.open_log("orders", 0, partition.log.config, now_ms=0))
+
+
+def a_partition(bench: Bench, log: Log) -> Partition:
     return Partition(
         log,
         topic="orders",
@@ -193,7 +198,7 @@ async def test_a_search_for_a_time_that_meets_damage_ends_the_appends_too(bench:
 
 @on_the_bench
 async def test_whoever_waits_when_damage_is_found_is_answered(bench: Bench) -> None:
-    """What was being synced may become durable; what came after it is refused."""
+    """Nothing is acknowledged any more, not even what was being synced: the next start could not tell that it was."""
     partition = await with_rot(bench)
     bench.disk.sync_s = 1.0
     synced = bench.produce(partition)
@@ -204,10 +209,8 @@ async def test_whoever_waits_when_damage_is_found_is_answered(bench: Bench) -> N
         partition.read(2, size_max=1, at_least_one=True)
     partition.write_out()
     await bench.settle()
-    assert synced.error is None
-    assert isinstance(late.error, LogOffline)
-    assert isinstance(staged.error, LogOffline)
-    assert partition.high_watermark == 6
+    assert all(isinstance(append.error, LogOffline) for append in (synced, late, staged))
+    assert partition.high_watermark == 5
 
 
 @on_the_bench
@@ -233,3 +236,28 @@ def test_a_quarantine_that_cannot_be_noted_down_is_said_so(caplog: pytest.LogCap
         assert "the next start will not know" in caplog.records[-1].getMessage()
 
     play()
+
+
+@on_the_bench
+async def test_no_reader_is_sent_away_from_a_log_of_which_nobody_knows_the_end(bench: Bench) -> None:
+    """Decision 0013: not by its offset, and not by its leader epoch, which a start could not find out."""
+    partition = await filled(bench)
+    partition.log.write_mark()
+    bench.disk.kill()
+    bench.disk.corrupt("orders-0/leader-epoch-checkpoint", 0, b"rot")
+    bench.disk.corrupt(FIRST_LOG, 2 * BATCH_SIZE + 65, b"rot")
+    log = LogDirectory.open(bench.disk, cluster_id=lambda: "never asked", now_ms=0).open_log(
+        "orders", 0, partition.log.config, now_ms=0
+    )
+    partition = a_partition(bench, log)
+    assert (partition.is_quarantined, partition.high_watermark, partition.leader_epoch) == (True, 5, -1)
+    assert partition.read(3, size_max=1, at_least_one=True).base_offset == 3
+    with pytest.raises(LogOffline, match="the checksum does not hold"):
+        partition.read(6, size_max=1, at_least_one=True)
+    with pytest.raises(OffsetOutOfRange, match=r"outside \[0, 5\]"):
+        partition.read(-1, size_max=1, at_least_one=True)
+    partition.check_leader_epoch(-1)
+    with pytest.raises(LogOffline):
+        partition.check_leader_epoch(0)
+    with pytest.raises(LogOffline):
+        partition.end_of_epoch(0)

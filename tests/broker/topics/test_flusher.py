@@ -219,6 +219,17 @@ async def test_every_sync_is_measured(bench: Bench) -> None:
     assert bench.metrics.fsync.sum == pytest.approx(0.06)
 
 
+@on_the_bench
+async def test_who_waited_for_the_end_of_all_syncs_may_be_cancelled(bench: Bench) -> None:
+    append = bench.produce(bench.partition())
+    await turn()
+    waiting = asyncio.ensure_future(bench.flusher.drain())
+    await turn()
+    waiting.cancel()
+    await bench.settle()
+    assert append.answers == [None]
+
+
 # A file for which the disk takes long
 
 
@@ -343,7 +354,7 @@ class Many:
         bench.flusher.lies_on(bench.disk)
 
     async def round(self) -> list[Append]:
-        """One commit round of all of them; `disk.synced` is what it synced."""
+        """All of them are dirty at once; `disk.synced` is what was synced for them."""
         self._bench.disk.synced.clear()
         appends = [self._bench.produce(partition) for partition in self.partitions]
         await self._bench.settle()
@@ -355,7 +366,7 @@ class Many:
 
 
 @on_the_bench
-async def test_a_round_of_many_logs_is_one_sync_of_everything(bench: Bench) -> None:
+async def test_many_dirty_logs_are_one_sync_of_everything(bench: Bench) -> None:
     many = Many(bench)
     appends = await many.round()
     assert many.was_at_once()
@@ -367,7 +378,7 @@ async def test_a_round_of_many_logs_is_one_sync_of_everything(bench: Bench) -> N
 
 
 @on_the_bench
-async def test_a_round_of_few_logs_syncs_each(bench: Bench) -> None:
+async def test_few_dirty_logs_are_synced_each(bench: Bench) -> None:
     many = Many(bench, LOGS_MIN - 1)
     await many.round()
     assert EVERYTHING not in bench.disk.synced
@@ -448,6 +459,38 @@ async def test_when_it_takes_long_it_is_given_up_and_each_log_is_synced(bench: B
     assert bench.disk.synced.count(EVERYTHING) == 1, "not again, while it goes on"
     await bench.settle()
     assert answers(*appends) == [[None]] * len(appends)
+
+
+@on_the_bench
+async def test_when_it_was_given_up_it_takes_no_place_of_a_log(bench: Bench) -> None:
+    """A6: only `SYNCS_MAX` files that hang hold up all."""
+    many = Many(bench, 2 * LOGS_MIN)
+    await many.round()
+    hanging, others = many.partitions[: SYNCS_MAX - 1], many.partitions[SYNCS_MAX - 1 :]
+    bench.disk.slow = {f"{partition.log.directory}/": HANGS_S for partition in hanging}
+    appends = [bench.produce(partition) for partition in many.partitions]
+    await asyncio.sleep(SOON_S)
+    assert answers(*appends) == [[]] * len(hanging) + [[None]] * len(others)
+    for _ in range(20):
+        assert max(await waited(bench, others)) < SOON_S
+    await bench.settle()
+
+
+@on_the_bench
+async def test_while_it_goes_on_nothing_is_synced_on_the_loop(bench: Bench) -> None:
+    """The disk that holds it up would hold up the loop."""
+    bench.flusher = Flusher(bench.environment, bench.metrics, inline_max_s=0.001)
+    many = Many(bench)
+    bench.disk.slow = {"what others have written": HANGS_S}
+    for partition in many.partitions:
+        bench.produce(partition)
+    await asyncio.sleep(SOON_S)
+    assert bench.flusher.is_idle
+    for count in range(20):
+        before = bench.environment.pooled
+        bench.produce(many.partitions[count % LOGS_MIN])
+        await bench.settle()
+        assert bench.environment.pooled == before + 1
 
 
 @on_the_bench

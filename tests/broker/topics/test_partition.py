@@ -123,6 +123,29 @@ async def test_a_duplicate_of_what_was_never_synced_fails_like_it(bench: Bench) 
     assert isinstance(retry.answers[0], LogOffline)
 
 
+@pytest.mark.parametrize(("settings", "acks"), [({}, 1), (CACHING, 1), (CACHING, -1)])
+def test_a_duplicate_of_what_may_be_lost_is_no_success_whatever_it_asks_for(
+    settings: dict[str, str], acks: int
+) -> None:
+    """I-2: the log takes nothing more, and what it took last is forgotten by the kernel."""
+
+    @on_the_bench
+    async def play(bench: Bench) -> None:
+        partition = bench.partition(**settings)
+        first = bench.stage(partition, batch=idempotent(0), acks=acks)
+        partition.write_out()
+        assert first.answers == [None]
+        bench.disk.fail_next("sync", path=".log")
+        await asyncio.sleep(1.1)
+        await bench.settle()
+        assert partition.is_offline
+        retry = bench.stage(partition, batch=idempotent(0), acks=acks)
+        partition.write_out()
+        assert isinstance(retry.error, LogOffline)
+
+    play()
+
+
 # What consumers see
 
 
