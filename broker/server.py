@@ -23,7 +23,7 @@ from .first_unread import FirstUnread
 from .housekeeping import Housekeeping
 from .memory import RequestMemory, ResponseMemory
 from .metadata.cluster import Cluster
-from .metadata.soundness import check_metadata
+from .metadata.soundness import MetadataDamaged, check_metadata
 from .metadata.store import MetadataStore
 from .metrics import BrokerFacts, Metrics
 from .network.commons import Commons
@@ -185,6 +185,9 @@ class Server:
         names = directory.logs()
         if any(name.topic == METADATA_TOPIC for name in names):
             self._metadata_log = directory.open_log(METADATA_TOPIC, 0, LogConfig(), now_ms=now_ms)
+            damage = self._metadata_log.recovered.quarantined
+            if damage is not None:
+                raise MetadataDamaged(damage, was_checked=True)
         else:
             self._metadata_log = directory.create_log(METADATA_TOPIC, 0, METADATA_TOPIC_ID, LogConfig(), now_ms=now_ms)
         store = MetadataStore(

@@ -7,25 +7,33 @@ the start, and leave every byte as it was for whoever can help. A torn tail is n
 
 from ...protocol.errors import ProtocolError
 from ...protocol.records import iterate
+from ...storage.checkpoint import read_head
 from ...storage.disk import Disk
+from ...storage.durable_mark import FILE_NAME as DURABLE_MARK
 from ...storage.durable_mark import DurableMark
 from ...storage.errors import CorruptLog, StorageError
+from ...storage.leader_epochs import FILE_NAME as LEADER_EPOCHS
 from ...storage.leader_epochs import LeaderEpochs
-from ...storage.leftovers import segment_bases
+from ...storage.leftovers import is_segments_or_unfinished, segment_bases
 from ...storage.log_directory import CLEAN_SHUTDOWN, log_directories, read_partition_metadata
+from ...storage.quarantine import FILE_NAME as QUARANTINED
 from ...storage.scan import scan
 from ...storage.segment import SUFFIX
+from ...storage.write_caching import FILE_NAME as WRITE_CACHING
 from ..topics.internal_topics import METADATA_TOPIC
 from .records import UnknownFact, decode
 
 DIRECTORY = f"{METADATA_TOPIC}-0"
+NAMED = frozenset({DURABLE_MARK, LEADER_EPOCHS, QUARANTINED, WRITE_CACHING})
+"""Files of a log that belong to no segment."""
 
 
 class MetadataDamaged(Exception):
-    """The cluster's metadata cannot be read. Nothing was changed."""
+    """The cluster's metadata cannot be read. Nothing was changed, unless the damage was found after the check."""
 
-    def __init__(self, cause: Exception | str) -> None:
-        super().__init__(f"the cluster's metadata cannot be read, and nothing was changed: {cause}")
+    def __init__(self, cause: Exception | str, *, was_checked: bool = False) -> None:
+        what_follows = "" if was_checked else ", and nothing was changed"
+        super().__init__(f"the cluster's metadata cannot be read{what_follows}: {cause}")
 
 
 def check_metadata(disk: Disk) -> None:
@@ -33,6 +41,7 @@ def check_metadata(disk: Disk) -> None:
     try:
         if disk.is_directory(DIRECTORY):
             read_partition_metadata(disk, DIRECTORY)
+            _check_files(disk)
             _read_facts(disk)
             return
     except (StorageError, ProtocolError, UnknownFact) as error:
@@ -42,6 +51,13 @@ def check_metadata(disk: Disk) -> None:
         raise MetadataDamaged(f"{DIRECTORY} is missing, but there are logs, {orphans[0]} for one")
     if disk.exists(CLEAN_SHUTDOWN):
         raise MetadataDamaged(f"{DIRECTORY} is missing, and was there when the last broker stopped")
+
+
+def _check_files(disk: Disk) -> None:
+    """Raises Unreadable if there is something that cannot be opened, a directory, say, where recovery wants a file."""
+    for name in disk.list(DIRECTORY):
+        if name in NAMED or is_segments_or_unfinished(name):
+            read_head(disk, f"{DIRECTORY}/{name}", 0)
 
 
 def _read_facts(disk: Disk) -> None:

@@ -12,6 +12,7 @@ import pytest
 from support.bench import Bench, on_the_bench, readable
 from support.builders import a_batch, values_of
 from support.house import House, a_config, a_house
+from tidelog.broker import server
 from tidelog.broker.environment import RealEnvironment
 from tidelog.broker.metadata.soundness import MetadataDamaged
 from tidelog.broker.server import Server
@@ -348,6 +349,19 @@ async def test_damaged_metadata_refuses_the_start_and_not_one_byte_is_changed(
     assert tree(data) == before
     await server.stop()
     assert tree(data) == before
+
+
+async def test_metadata_that_only_recovery_finds_damaged_refuse_the_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They rotted between the check and that: what is not known of them is not taken for deleted."""
+    data = tmp_path / "data"
+    await fill(data)
+    monkeypatch.setattr(server, "check_metadata", lambda _: None)
+    (data / f"{METADATA_TOPIC}-0" / "durable-mark").unlink()
+    (data / f"{METADATA_TOPIC}-0" / "durable-mark").mkdir()
+    with pytest.raises(MetadataDamaged, match=rf"^the cluster's metadata cannot be read: {METADATA_TOPIC}-0/durable-"):
+        await Server(a_config(data), RealEnvironment()).start()
 
 
 @pytest.mark.parametrize("lines", ["tidelog.features=compressed-index\n", "tidelog.features=a,b\n"])

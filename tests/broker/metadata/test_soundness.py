@@ -1,5 +1,7 @@
 """Whether the cluster's metadata can be read is known before anything is changed; and if not, nothing is."""
 
+from pathlib import Path
+
 import pytest
 
 from support.builders import BASE_TIMESTAMP
@@ -10,6 +12,7 @@ from tidelog.broker.metadata.records import ProducerIdsAllocated
 from tidelog.broker.metadata.soundness import DIRECTORY, MetadataDamaged, check_metadata
 from tidelog.protocol.records import build_batch
 from tidelog.storage.config import LogConfig
+from tidelog.storage.disk import RealDisk
 from tidelog.storage.log_directory import LogDirectory
 
 SEGMENT = f"{DIRECTORY}/{0:020d}.log"
@@ -100,6 +103,31 @@ def test_a_lost_mark_is_no_damage_as_long_as_all_is_sound() -> None:
     check_metadata(disk)
     disk.cut(SEGMENT, disk.size(SEGMENT) - 1)
     refused(disk, match="of which")
+
+
+@pytest.mark.parametrize("kind", ["directory", "link"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("durable-mark", "leader-epoch-checkpoint", "quarantined", "write-caching", "x.tmp"),
+        *(f"{0:020d}{suffix}" for suffix in (".log", ".index", ".timeindex", ".digest", ".snapshot")),
+    ],
+)
+def test_what_is_no_file_where_one_should_be_refuses_the_start(name: str, kind: str, tmp_path: Path) -> None:
+    for written, data in a_disk().tree().items():
+        (tmp_path / written).parent.mkdir(exist_ok=True)
+        (tmp_path / written).write_bytes(data)
+    disk, path = RealDisk(str(tmp_path)), tmp_path / DIRECTORY / name
+    check_metadata(disk)
+    (path.parent / "of an operator").mkdir()
+    check_metadata(disk)
+    path.unlink(missing_ok=True)
+    if kind == "directory":
+        path.mkdir()
+    else:
+        path.symlink_to(tmp_path / "not mounted" / "file")
+    with pytest.raises(MetadataDamaged, match=f"nothing was changed: {DIRECTORY}/{name}.*: cannot be opened"):
+        check_metadata(disk)
 
 
 def test_leader_epochs_that_have_rotted_are_no_damage() -> None:
