@@ -9,8 +9,8 @@ all come at once.
 
 What it finds damaged is quarantined by its partition; it reads on in the next segment. What the disk does not give is
 damage only if it does not give it `TRIES` times, some seconds apart: paths to a disk fail for moments. What a consumer
-could not read it reads soon, for the same reason. The log of the cluster's facts is read as well, but not quarantined:
-all it says is in memory, and who hears of it now can act before the next start.
+could not read it reads before all else, for the same reason. The log of the cluster's facts is read as well, but not
+quarantined: all it says is in memory, and who hears of it now can act before the next start.
 """
 
 import asyncio
@@ -25,7 +25,7 @@ from crc32c import crc32c
 from ..storage.digests import Digest
 from ..storage.errors import CorruptLog, DiskFailed, Unreadable
 from ..storage.inspection import Inspection
-from ..storage.log import Log
+from ..storage.log import NEVER_MS, Log
 from ..storage.segment import Segment
 from .dynamic_configs import DynamicConfigs
 from .environment import Environment
@@ -117,6 +117,11 @@ class Place:
         """The log's last segment, which has no digest."""
         return self.segment is self.owner.log.segments[-1]
 
+    @property
+    def is_unsynced(self) -> bool:
+        """It was sealed just now, and is not durable yet."""
+        return self.segment.pinned and not self.is_last
+
 
 class Scrubber:
     """Starts with the broker, stops before it."""
@@ -193,10 +198,15 @@ class Scrubber:
         self._run(place, inspection.begin, lambda _: self._begun(place, inspection))
 
     def _find(self, now_ms: int) -> InTurns[Place | None]:
-        """One that is new and one that is due by turns: else the one kind would keep the other waiting for ever."""
+        """One in doubt, for somebody waits for it. Else one that is new and one that is due by turns, lest the one kind
+        keep the other waiting for ever.
+        """
         owners: list[Owner] = [self._metadata]
         for topic in self._topics:
             owners += [partition for partition in topic.partitions if not partition.log.recovered.lost]
+        place = yield from self._find_doubted(owners)
+        if place is not None:
+            return place
         self._new_first = not self._new_first
         place = (yield from self._find_new(owners)) if self._new_first else None
         if place is None:
@@ -204,6 +214,16 @@ class Scrubber:
         if place is None and not self._new_first:
             place = yield from self._find_new(owners)
         return place
+
+    def _find_doubted(self, owners: list[Owner]) -> InTurns[Place | None]:
+        for number, owner in enumerate(owners, 1):
+            while owner.log.doubted:
+                place = Place(owner, owner.log.doubted.popleft())
+                if place.is_there and not place.is_unsynced:  # else it comes when it is due
+                    return place
+            if number % OWNERS_A_TURN == 0:
+                yield
+        return None
 
     def _find_new(self, owners: list[Owner]) -> InTurns[Place | None]:
         for number, owner in enumerate(owners, 1):
@@ -233,11 +253,13 @@ class Scrubber:
             if segments[-1].verified_ms is None:
                 segments[-1].verified_ms = now_ms - self._head_start_ms(segments[-1])
             for segment in segments:
-                if segment.pinned and segment is not segments[-1]:
-                    continue  # not yet synced
+                place = Place(owner, segment)
+                if place.is_unsynced:
+                    continue
                 if self._is_due(segment.verified_ms, now_ms):
-                    due.append(Place(owner, segment))
-                oldest_ms = min(oldest_ms, segment.verified_ms or 0)
+                    due.append(place)
+                if segment.verified_ms != NEVER_MS:  # which says nothing of when that was
+                    oldest_ms = min(oldest_ms, segment.verified_ms or 0)
             if number % OWNERS_A_TURN == 0:
                 yield
         self._metrics.scrub_oldest_ms = oldest_ms
