@@ -5,8 +5,13 @@ are pinned (open for appends, or not yet synced) never come here; every other on
 the one that was used least recently closes its own when there are too many.
 """
 
+import logging
 from collections import OrderedDict
 from typing import Protocol
+
+from .errors import DiskFailed
+
+logger = logging.getLogger(__name__)
 
 
 class Evictable(Protocol):
@@ -32,7 +37,12 @@ class Handles:
         self._order[owner] = None
         self._order.move_to_end(owner)
         while len(self._order) > self._limit:
-            self._order.popitem(last=False)[0].evict()
+            other, _ = self._order.popitem(last=False)
+            try:
+                other.evict()
+            except DiskFailed as error:
+                # It was synced before it came here, so nothing is lost; least of all `owner`'s.
+                logger.warning("file of a closed segment could not be closed error=%s", error)
 
     def forget(self, owner: Evictable) -> None:
         """`owner` is closed, or is pinned from now on."""
