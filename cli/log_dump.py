@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Generic, NamedTuple, TypeVar
+from typing import Final, Generic, NamedTuple, TypeVar
 from uuid import UUID
 
 import click
@@ -40,6 +40,9 @@ from .output import Column, output_option, print_json, print_rows
 from .record_format import json_bytes
 
 Row = TypeVar("Row")
+
+CRC_SIZE: Final = 4
+"""Of a slot: its last bytes."""
 
 
 @command(
@@ -236,6 +239,7 @@ class SlotRow(NamedTuple):
 
     at: int
     slot: Slot | None
+    crc: int
     counts: bool
     """It is the one of the two that is believed."""
 
@@ -286,13 +290,35 @@ PRODUCER_COLUMNS: Sequence[Column[ProducerRow]] = (
     Column("LAST OFFSET", lambda row: row.producer.batches[-1].last_offset),
     Column("TIMESTAMP", lambda row: row.producer.batches[-1].timestamp),
 )
+
+
+def _slot_column(name: str, value: Callable[[Slot], object], *, wide: bool = False) -> Column[SlotRow]:
+    """A field of the slot, if that can be read."""
+    return Column(name, lambda row: None if row.slot is None else value(row.slot), wide)
+
+
+def _checkpoint_column(name: str, value: Callable[[Checkpoint], object], *, wide: bool = True) -> Column[SlotRow]:
+    """A field of the slot's checkpoint, if there is one."""
+    return _slot_column(name, lambda slot: None if slot.checkpoint is None else value(slot.checkpoint), wide=wide)
+
+
 SLOT_COLUMNS: Sequence[Column[SlotRow]] = (
     Column("AT", lambda row: row.at),
-    Column("SEQUENCE", lambda row: None if row.slot is None else row.slot.sequence),
-    Column("OFFSET", lambda row: None if row.slot is None else row.slot.offset),
-    Column("CHECKPOINT SEGMENT", lambda row: None if (known := _checkpoint(row)) is None else known.base_offset),
-    Column("CHECKPOINT OFFSET", lambda row: None if (known := _checkpoint(row)) is None else known.offset),
-    Column("CHECKPOINT POSITION", lambda row: None if (known := _checkpoint(row)) is None else known.position),
+    _slot_column("SEQUENCE", lambda slot: slot.sequence),
+    _slot_column("OFFSET", lambda slot: slot.offset),
+    _checkpoint_column("CHECKPOINT SEGMENT", lambda known: known.base_offset, wide=False),
+    _checkpoint_column("CHECKPOINT OFFSET", lambda known: known.offset, wide=False),
+    _checkpoint_column("CHECKPOINT POSITION", lambda known: known.position, wide=False),
+    _checkpoint_column("MAX TIMESTAMP", lambda known: known.greatest.timestamp),
+    _checkpoint_column("MAX TIMESTAMP OFFSET", lambda known: known.greatest.last_offset),
+    _checkpoint_column("INDEX ENTRIES", lambda known: known.offset_entries.count),
+    _checkpoint_column("INDEX CRC", lambda known: f"{known.offset_entries.crc:#010x}"),
+    _checkpoint_column("TIMEINDEX ENTRIES", lambda known: known.time_entries.count),
+    _checkpoint_column("TIMEINDEX CRC", lambda known: f"{known.time_entries.crc:#010x}"),
+    _checkpoint_column("PRODUCERS", lambda known: "yes" if known.has_producers else "none"),
+    _slot_column("LEADER EPOCH", lambda slot: None if slot.epochs is None else slot.epochs.latest),
+    _slot_column("EPOCHS CRC", lambda slot: None if slot.epochs is None else f"{slot.epochs.crc:#010x}", wide=True),
+    Column("CRC", lambda row: None if row.slot is None else f"{row.crc:#010x}", wide=True),
     Column("STATUS", lambda row: "damaged, or empty" if row.slot is None else "holds" if row.counts else "older"),
 )
 
@@ -347,9 +373,10 @@ def _id_rows(disk: Disk, path: str) -> list[UUID]:
 
 def _slot_rows(disk: Disk, path: str) -> list[SlotRow]:
     data = read_head(disk, path, FILE_SIZE)
-    slots = [(at, decode_slot(data[at : at + SLOT_SIZE])) for at in (0, SLOT_DISTANCE)]
-    newest = max((slot.sequence for _, slot in slots if slot is not None), default=None)
-    return [SlotRow(at, slot, slot is not None and slot.sequence == newest) for at, slot in slots]
+    parts = [(at, data[at : at + SLOT_SIZE]) for at in (0, SLOT_DISTANCE)]
+    slots = [(at, decode_slot(part), int.from_bytes(part[-CRC_SIZE:])) for at, part in parts]
+    newest = max((slot.sequence for _, slot, _ in slots if slot is not None), default=None)
+    return [SlotRow(at, slot, crc, slot is not None and slot.sequence == newest) for at, slot, crc in slots]
 
 
 def _block_rows(disk: Disk, path: str) -> list[BlockRow]:
@@ -363,10 +390,6 @@ def _block_rows(disk: Disk, path: str) -> list[BlockRow]:
 def _producer_rows(disk: Disk, path: str) -> list[ProducerRow]:
     state = ProducerState.decode(read_file(disk, path, size_max=SNAPSHOT_SIZE_MAX), now_ms=0)
     return [ProducerRow(*row) for row in state.items()]
-
-
-def _checkpoint(row: SlotRow) -> Checkpoint | None:
-    return None if row.slot is None else row.slot.checkpoint
 
 
 def _base_offset(path: str) -> int:

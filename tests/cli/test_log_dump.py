@@ -9,6 +9,10 @@ from support.command_line import Tidelog
 from support.data_directory import BATCHES, RECORDS, write_directory
 from support.golden import assert_golden
 from tidelog.protocol.batch import read_header
+from tidelog.storage.durable_mark import SLOT_DISTANCE, Checkpoint, Slot, encode_slot
+from tidelog.storage.index import IndexedEntries
+from tidelog.storage.leader_epochs import KnownEpochs
+from tidelog.storage.time_index import TimeEntry
 
 NO_SERVER = "nobody:0"
 
@@ -110,6 +114,46 @@ def test_half_an_entry_is_told(tidelog: Tidelog, log: Path) -> None:
     path = log / segment_of(75, ".index")
     path.write_bytes(path.read_bytes() + b"\x01\x02")
     assert "2 bytes are no entry" in tidelog("log", "dump", str(path)).err
+
+
+def test_every_field_of_a_slot_is_shown(tidelog: Tidelog, log: Path) -> None:
+    path = log / "durable-mark"
+    checkpoint = Checkpoint(
+        base_offset=75,
+        offset=99,
+        position=900,
+        greatest=TimeEntry(1_700_000_000_000, 98),
+        offset_entries=IndexedEntries(3, 0x00BBCCDD),
+        time_entries=IndexedEntries(2, 0x11223344),
+        has_producers=False,
+    )
+    slot = encode_slot(Slot(2, 100, checkpoint, KnownEpochs(7, 0x0EADBEEF)))
+    older = encode_slot(Slot(1, 75))
+    path.write_bytes(slot.ljust(SLOT_DISTANCE, b"\0") + older)
+    [row, other] = json.loads(tidelog("log", "dump", str(path), "-o", "json").out)
+    assert row == {
+        "at": 0,
+        "sequence": 2,
+        "offset": 100,
+        "checkpoint_segment": 75,
+        "checkpoint_offset": 99,
+        "checkpoint_position": 900,
+        "max_timestamp": 1_700_000_000_000,
+        "max_timestamp_offset": 98,
+        "index_entries": 3,
+        "index_crc": "0x00bbccdd",
+        "timeindex_entries": 2,
+        "timeindex_crc": "0x11223344",
+        "producers": "none",
+        "leader_epoch": 7,
+        "epochs_crc": "0x0eadbeef",
+        "crc": f"0x{slot[-4:].hex()}",
+        "status": "holds",
+    }
+    told = {name for name, value in other.items() if value is not None}
+    assert told == {"at", "sequence", "offset", "crc", "status"}
+    assert f"0x{older[-4:].hex()}" in tidelog("log", "dump", str(path), "-o", "wide").out
+    assert "CRC" not in tidelog("log", "dump", str(path)).out
 
 
 def test_both_slots_of_a_mark_are_shown_and_which_one_holds(tidelog: Tidelog, log: Path) -> None:
