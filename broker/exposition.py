@@ -463,7 +463,7 @@ PARTITIONS: tuple[OfPartition, ...] = (
         name="tidelog_partition_leader_epoch",
         kind=GAUGE,
         labels=("topic", "partition"),
-        text="The partition's leader epoch; it grows when a crash cost the log its tail.",
+        text="The partition's leader epoch; it grows when a crash cost the log its tail, or may have.",
         read=lambda partition, _: partition.leader_epoch,
     ),
     Family(

@@ -7,14 +7,19 @@ Whenever the power goes, either the old contents or the new ones are there. Kafk
     then        one entry a line, fields separated by one space
 """
 
+import re
 from collections.abc import Iterable, Sequence
+from typing import Final
 
-from .disk import Disk
-from .errors import CorruptLog
+from .disk import Disk, File
+from .errors import CorruptLog, DiskFailed, DiskFull, OutOfMemory, Unreadable
 
-TEMPORARY_SUFFIX = ".tmp"
-SIZE_MAX = 1 << 24
+TEMPORARY_SUFFIX: Final = ".tmp"
+SIZE_MAX: Final = 1 << 24
 """Far more than leader epochs, the digest of the largest segment, or a file of properties come to."""
+HEAD_LINES: Final = 2
+
+_NUMBER = re.compile(r"-?\d{1,19}")
 
 
 def replace_file(disk: Disk, path: str, data: bytes) -> None:
@@ -48,7 +53,7 @@ def create_file(disk: Disk, path: str, data: bytes) -> None:
 
 def read_file(disk: Disk, path: str, *, size_max: int = SIZE_MAX) -> bytes:
     """A small file's contents; `CorruptLog` if it is larger than any that we write: it might not fit into memory."""
-    file = disk.open(path)
+    file = _opened(disk, path)
     try:
         if file.size > size_max:
             raise CorruptLog(path, size_max, f"{file.size} bytes are more than such a file can have", end=file.size)
@@ -64,11 +69,23 @@ def read_head(disk: Disk, path: str, size: int) -> bytes:
 
 def read_part(disk: Disk, path: str, position: int, size: int) -> bytes:
     """Up to so many bytes of a file."""
-    file = disk.open(path)
+    file = _opened(disk, path)
     try:
         return file.read(position, size)
     finally:
         file.close()
+
+
+def _opened(disk: Disk, path: str) -> File:
+    """The file; `Unreadable` if what is there cannot be opened, because it is a directory, say."""
+    try:
+        return disk.open(path)
+    except (DiskFull, OutOfMemory):
+        raise  # that is no word on the file
+    except DiskFailed as error:
+        if disk.exists(path):
+            raise Unreadable(CorruptLog(path, 0, f"cannot be opened: {error.reason}")) from error
+        raise
 
 
 def encode_checkpoint(entries: Iterable[Sequence[int]], *, version: int = 0) -> bytes:
@@ -79,12 +96,15 @@ def encode_checkpoint(entries: Iterable[Sequence[int]], *, version: int = 0) -> 
 
 def read_checkpoint(disk: Disk, path: str, *, fields: int, version: int = 0) -> list[tuple[int, ...]]:
     """The entries of a checkpoint file, each with so many fields; `CorruptLog` if it is not one of that version."""
-    data = read_file(disk, path)
-    try:
-        found, count, *lines = data.decode("ascii").splitlines()
-        entries = [tuple(map(int, line.split(" "))) for line in lines]
-        if int(found) != version or int(count) != len(entries) or any(len(entry) != fields for entry in entries):
-            raise ValueError(f"version {found}, {count} entries announced, {len(entries)} found")
-    except ValueError as error:  # UnicodeDecodeError is one
-        raise CorruptLog(path, 0, f"not a checkpoint: {error}") from error
+    rows: list[tuple[int, ...]] = []
+    for number, line in enumerate(read_file(disk, path).decode("ascii", "replace").splitlines(), start=1):
+        words, expected = line.split(" "), 1 if number <= HEAD_LINES else fields
+        if len(words) != expected or not all(map(_NUMBER.fullmatch, words)):
+            raise CorruptLog(path, 0, f"line {number} does not hold {expected} number{'s' if expected > 1 else ''}")
+        rows.append(tuple(map(int, words)))
+    head, entries = rows[:HEAD_LINES], rows[HEAD_LINES:]
+    if head != [(version,), (len(entries),)]:
+        raise CorruptLog(
+            path, 0, f"it should begin with version {version} and the number of its {len(entries)} entries"
+        )
     return entries

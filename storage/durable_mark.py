@@ -26,7 +26,8 @@ one readable:
         4096    88  the same for odd sequences
 
 All big endian. The slot with the greater sequence counts. A mark that is too low is harmless, and so is a checkpoint:
-more is read again. A mark that cannot be read makes recovery read everything, and cut nothing.
+more is read again. A mark that cannot be read makes recovery read everything, and cut nothing. Then a new file takes
+the place of the old one, of which some slot might be readable another time, and count for more than the new one.
 """
 
 import logging
@@ -38,7 +39,7 @@ from typing import Final
 
 from crc32c import crc32c
 
-from .checkpoint import read_head
+from .checkpoint import read_part, replace_file
 from .disk import Disk
 from .errors import Unreadable
 from .index import NO_ENTRIES, IndexedEntries
@@ -47,6 +48,8 @@ from .time_index import NOTHING, TimeEntry
 
 FILE_NAME: Final = "durable-mark"
 SLOT_DISTANCE: Final = 4096
+SLOTS: Final = (0, SLOT_DISTANCE)
+"""Where they begin."""
 
 _SLOT = struct.Struct(">QqqqqqqIIIIIiI")
 _CRC = struct.Struct(">I")
@@ -89,8 +92,8 @@ class Slot:
 class DurableMark:
     """The mark of one log. `offset` is what the file says; None if no slot of it can be read."""
 
-    def __init__(self, disk: Disk, directory: str, slots: Sequence[Slot] = ()) -> None:
-        """`slots` are those that can be read."""
+    def __init__(self, disk: Disk, directory: str, slots: Sequence[Slot] = (), *, is_readable: bool = True) -> None:
+        """`slots` are those that can be read; `is_readable` unless the disk refused one."""
         newest = max(slots, key=lambda slot: slot.sequence, default=None)
         self._disk = disk
         self._path = f"{directory}/{FILE_NAME}"
@@ -101,30 +104,32 @@ class DurableMark:
         """The leader epochs' file; None if it does not say."""
         self.is_whole = {slot.sequence for slot in slots} == {self._sequence - 1, self._sequence}
         """Both slots can be read. Else one was never written, or torn, or it has rotted, and may be the newer one."""
+        self._is_readable = is_readable
         self._turn = Lock()
 
     @classmethod
     def read(cls, disk: Disk, directory: str) -> "DurableMark":
-        """What the file says; nothing, if it is missing or both its slots are damaged, or one cannot even be read."""
+        """What the file says; nothing, if it is missing or neither of its slots can be read."""
         path = f"{directory}/{FILE_NAME}"
-        try:
-            data = read_head(disk, path, FILE_SIZE) if disk.exists(path) else b""
-        except Unreadable as error:
-            logger.warning("the durable mark counts for nothing because=%s", error)
-            data = b""
-        slots = [slot for at in (0, SLOT_DISTANCE) if (slot := decode_slot(data[at : at + SLOT_SIZE])) is not None]
-        return cls(disk, directory, slots)
+        slots: list[Slot] = []
+        is_readable = True
+        for at in SLOTS if disk.exists(path) else ():
+            try:
+                slot = decode_slot(read_part(disk, path, at, SLOT_SIZE))
+            except Unreadable as error:
+                logger.warning("a slot of the durable mark counts for nothing because=%s", error)
+                is_readable = False
+            else:
+                slots += [] if slot is None else [slot]
+        return cls(disk, directory, slots, is_readable=is_readable)
 
     def may_cut(self, *, was_closed: bool) -> bool:
         """Whether what is bad above it is a torn tail. Not if it cannot be read.
 
-        Nor after a clean stop, which tears nothing, if one slot cannot be read: it may be the newer one.
+        Nor if one slot cannot be read, which may be the newer one: unless it is just damaged, and the stop was not
+        clean. A power cut tears the slot that is being written, but the disk still gives its bytes.
         """
-        return self.offset is not None and (self.is_whole or not was_closed)
-
-    def make(self) -> None:
-        """Have the file there, so that its name can be made durable before anybody relies on what it says."""
-        self._disk.open(self._path, create=True).close()
+        return self.offset is not None and self._is_readable and (self.is_whole or not was_closed)
 
     def write(
         self,
@@ -144,17 +149,31 @@ class DurableMark:
             if self.offset is not None and offset < self.offset:
                 return
             slot = Slot(self._sequence + 1, offset, checkpoint, epochs or self.epochs)
-            file = self._disk.open(self._path, create=True)
-            try:
-                if unless():
-                    return
-                if file.size < FILE_SIZE:
-                    file.write(file.size, bytes(FILE_SIZE - file.size))  # no hole: else a full disk would stop the mark
-                file.write((slot.sequence & 1) * SLOT_DISTANCE, encode_slot(slot))
-                file.sync()
-            finally:
-                file.close()
+            if self.offset is None:
+                replace_file(self._disk, self._path, encode_first(slot))
+            elif not self._write_slot(slot, unless):
+                return
             self._sequence, self.offset, self.checkpoint, self.epochs = slot.sequence, offset, checkpoint, slot.epochs
+
+    def _write_slot(self, slot: Slot, unless: Callable[[], bool]) -> bool:
+        """Over the older one, or over the one that cannot be read."""
+        file = self._disk.open(self._path, create=True)
+        try:
+            if unless():
+                return False
+            if file.size < FILE_SIZE:
+                file.write(file.size, bytes(FILE_SIZE - file.size))  # no hole: else a full disk would stop the mark
+            file.write((slot.sequence & 1) * SLOT_DISTANCE, encode_slot(slot))
+            file.sync()
+        finally:
+            file.close()
+        return True
+
+
+def encode_first(slot: Slot) -> bytes:
+    """The bytes of a new file; the other slot has its room already, else a full disk would stop the mark."""
+    assert slot.sequence == 1
+    return bytes(SLOT_DISTANCE) + encode_slot(slot)
 
 
 def encode_slot(slot: Slot) -> bytes:

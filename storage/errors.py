@@ -3,7 +3,7 @@
 StorageError
     at the disk:     DiskFailed (an I/O call failed), DiskFull (no space: nothing was written, try again later),
                      OutOfDescriptors (nothing was opened, try again later), OutOfMemory, Unreadable (which bytes)
-    while reading:   OffsetOutOfRange, CorruptLog (bytes on disk are not what was written)
+    while reading:   OffsetOutOfRange, CorruptLog (bytes on disk are not what was written), NotIndexedYet (try again)
     while writing:   LogOffline (a failed sync or damage below the durable mark; nothing is accepted until reopened),
                      ProducerFenced, OutOfOrderSequence (an idempotent producer's batch that may not follow)
     while opening:   DirectoryLocked, UnknownFormat, LogExists, LogMissing
@@ -63,6 +63,10 @@ class Unreadable(DiskFailed):
 
     def __str__(self) -> str:
         return str(self.damage)
+
+
+class NotIndexedYet(DiskFailed):
+    """The indexes of a closed segment are being built anew, a part with each call that wants them: call again."""
 
 
 class LogOffline(StorageError):

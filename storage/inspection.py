@@ -130,7 +130,8 @@ class Inspection:
         window = _Window(self._file, self.end.position, self._digester)
         if self.old is not None or not self.is_sealed:
             window.go_past_cache()  # else it was written just now: no need to fetch it, nor to spoil it for readers
-        return scan(window, self.base_offset, epochs=self._epochs, window_size=SLICE_SIZE)
+        epochs = self._epochs if self._epochs.is_known else None
+        return scan(window, self.base_offset, epochs=epochs, window_size=SLICE_SIZE)
 
     def _read_old(self) -> Digest | None:
         digest = read_digest(self._disk, self._digest_path)

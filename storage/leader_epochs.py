@@ -35,6 +35,10 @@ class EpochStart:
     epoch: int
     start_offset: int
 
+    def __str__(self) -> str:
+        """For a line of text."""
+        return f"leader epoch {self.epoch} from offset {self.start_offset} on"
+
 
 @dataclass(frozen=True, slots=True)
 class EpochEnd:
@@ -52,6 +56,10 @@ class KnownEpochs:
     crc: int
     """CRC-32C of the file, as it is written here."""
 
+    def __str__(self) -> str:
+        """For a line of text."""
+        return f"leader epochs up to {self.latest} with the CRC-32C {self.crc:#010x}"
+
 
 class LeaderEpochs:
     """The epochs of one log, on disk and in memory."""
@@ -59,7 +67,7 @@ class LeaderEpochs:
     def __init__(self, disk: Disk, directory: str, entries: Iterable[EpochStart] = ()) -> None:
         """`entries` stand in the file already, or will with the next `assign`."""
         self._disk = disk
-        self._path = f"{directory}/{FILE_NAME}"
+        self.path = f"{directory}/{FILE_NAME}"
         self.entries: list[EpochStart] = list(entries)
 
     @classmethod
@@ -76,7 +84,7 @@ class LeaderEpochs:
             raise CorruptLog(path, 0, "no entry, or a negative one")
         epochs = cls(disk, directory, entries)
         if known is not None and epochs.known != known:
-            raise CorruptLog(path, 0, f"not what the durable mark knows: {epochs.known} instead of {known}")
+            raise CorruptLog(path, 0, f"it holds {epochs.known}; the durable mark knows {known}")
         return epochs
 
     @property
@@ -102,18 +110,31 @@ class LeaderEpochs:
             end_offset = entry.start_offset
         return EpochEnd(-1, end_offset)
 
+    @property
+    def is_known(self) -> bool:
+        """Not so while the log is damaged and the file is in doubt."""
+        return bool(self.entries)
+
+    def allows(self, epoch: int, offset: int) -> bool:
+        """Whether a batch at `offset` may be of that epoch: any, if nobody knows."""
+        return not self.is_known or epoch == self.epoch_at(offset)
+
     def assign(self, epoch: int, start_offset: int) -> None:
         """Let `epoch` begin at `start_offset`, durably. Entries at or beyond that offset describe nothing any more."""
         assert epoch > self.latest, f"epoch {epoch} after {self.latest}"
         kept = [entry for entry in self.entries if entry.start_offset < start_offset]
         entries = [*kept, EpochStart(epoch, start_offset)]
-        replace_file(self._disk, self._path, encode_epochs(entries))
+        replace_file(self._disk, self.path, encode_epochs(entries))
         self.entries = entries
 
     def note(self, epoch: int, start_offset: int) -> None:
         """Add an epoch in memory that a batch tells of, while the file is in doubt: the next `assign` writes it."""
         assert epoch > self.latest
         self.entries.append(EpochStart(epoch, start_offset))
+
+    def forget(self) -> None:
+        """Know nothing any more, for what batches have told is a part only."""
+        self.entries.clear()
 
     def end_of(self, epoch: int, *, end_offset: int) -> EpochEnd | None:
         """The largest epoch at or before `epoch` and the offset behind its last record (L-15); None when unknown.

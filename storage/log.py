@@ -14,11 +14,12 @@ read, as far as it is sound. Opening it again decides.
 """
 
 from bisect import bisect_right
+from collections import deque
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
-from ..protocol.batch import LENGTH_END, BatchHeader, Buffer, restamp, stamp_append_time
+from ..protocol.batch import LENGTH_END, BatchHeader, Buffer, read_header, restamp, stamp_append_time
 from .config import LogConfig
 from .disk import Disk
 from .durable_mark import Checkpoint
@@ -32,7 +33,9 @@ from .producer_state import ProducerState
 from .quarantine import note_damage
 from .recovery import OpenedLog, Recovered
 from .segment import SUFFIX, Boundary, Room, Segment
+from .segment_indexes import BATCH_WORK
 from .timestamps import TimestampOffset, find_max_timestamp, find_timestamp
+from .write_caching import forget_caching, note_caching
 
 __all__ = ["Fetched", "Flush", "Log", "Recovered", "TimestampOffset"]
 
@@ -42,8 +45,6 @@ many producers would have more of those written than of records."""
 
 CHECKPOINT_WORK: Final = 64 << 20
 """So much work for recovery, and the next flush makes a checkpoint. In bytes to be read."""
-BATCH_WORK: Final = 4096
-"""What a batch costs besides its bytes: very small ones take longer to check than to read."""
 
 NEVER_MS: Final = 0
 """When a segment was verified that is in doubt: longer ago than any interval."""
@@ -106,12 +107,14 @@ class Log:
         self._changed = not opened.recovered.is_clean
         """Since it was last closed: else closing has nothing to do."""
         self._flush: Flush | None = None
-        self._is_settled = self._closing = False
+        self._is_settled = self._closing = self._is_caching_noted = False
         self._lost: StorageError | None = None
         """Staged batches were lost outside `write_out`, which must still say so."""
         self._places: dict[int, Place] = {}
         self._append_time_ms = -1
         """What LogAppendTime stamped last; -1 before it is asked for."""
+        self.doubted: deque[Segment] = deque()
+        """Those of which a reader could not read something, in this order; the scrubber takes them out."""
         self.quarantined = opened.recovered.quarantined
         """Damage below the durable mark, or since the start below the durable end; None as long as none was found."""
         self._offline_reason = None if self.quarantined is None else str(self.quarantined)
@@ -187,7 +190,8 @@ class Log:
         if self.start_offset == self.written_offset:
             return 0
         try:
-            last = self.header_of(self.written_offset - 1)
+            segment, begin = self._place_of(self.written_offset - 1)
+            last = read_header(segment.batch_at(begin.position))
         except StorageError:
             return 0  # whoever reads there is told
         return last.max_timestamp if last.is_log_append_time else 0
@@ -196,12 +200,11 @@ class Log:
         """Hand what is staged to the page cache. On failure all of it is forgotten, as if it had never been appended.
 
         `DiskFull` or `DiskFailed` then; also if the same happened to batches of this round while a segment was closed.
+        `LogOffline` even if nothing is staged: who waits for an earlier batch may wait for one that is lost.
         """
         if self._lost is not None:
             lost, self._lost = self._lost, None
             raise lost
-        if self.end_offset == self.written_offset:
-            return
         active = self._active
         if self._offline_reason is not None:
             active.forget_staged()
@@ -209,14 +212,23 @@ class Log:
             raise LogOffline(self.directory, self._offline_reason)
         before = active.size
         try:
+            self._note_caching()  # also if nothing is staged: what was written before is shown now
+            if self.end_offset == self.written_offset:
+                return
             active.write_out(self.end_offset)
         except BaseException:
+            active.forget_staged()
             self._forget_staged()
             raise
         self._changed = True
         self.size += active.size - before
         self.written_offset = self.end_offset
         self.producers.commit()
+
+    def _note_caching(self) -> None:
+        if self.config.write_caching and not self._is_caching_noted:
+            note_caching(self._disk, self.directory)
+            self._is_caching_noted = True
 
     def _forget_staged(self) -> None:
         self.end_offset = self.written_offset
@@ -284,8 +296,15 @@ class Log:
         return self._flush
 
     def end_flush(self, flush: Flush) -> None:
-        """`flush.sync` has returned."""
+        """`flush.sync` has returned.
+
+        `LogOffline`, and it has failed, if the log was quarantined meanwhile: the next start goes by what was durable
+        then, and might take the rest for a torn tail.
+        """
         assert flush is self._flush
+        if self.quarantined is not None:
+            self.fail_flush(flush)
+            raise LogOffline(self.directory, str(self.quarantined))
         self._flush = None
         self.recovery_point = flush.end_offset
         if flush.checkpoint is not None:
@@ -299,13 +318,22 @@ class Log:
         if self._closing:
             self._close_files()
 
-    def fail_flush(self, flush: Flush) -> None:
-        """`flush.sync` has raised: take no more appends, and never sync these files again."""
+    def fail_flush(self, flush: Flush | None) -> None:
+        """`flush.sync` has raised: take no more appends, and never sync these files again.
+
+        None: `begin_flush` has, in a way that nobody foresaw.
+        """
         assert flush is self._flush
-        self._flush = None
-        self._go_offline("a sync failed")
+        self._sync_failed()
         if self._closing:
             self._close_files()
+
+    def _sync_failed(self) -> None:
+        """The kernel has forgotten bytes, and what is read again in their place are others."""
+        self._flush = None
+        for segment in self._segments:
+            segment.distrust()
+        self._go_offline("a sync failed")
 
     @property
     def recovery_work(self) -> int:
@@ -405,8 +433,7 @@ class Log:
         before the log's start and behind its end; between `up_to` and the end there is nothing yet (L-1).
         """
         up_to = min(up_to, self.written_offset)
-        if not self.start_offset <= offset <= self.end_offset:
-            raise OffsetOutOfRange(offset, self.start_offset, self.end_offset)
+        self.check_offset(offset, end_offset=self.end_offset)
         if offset >= up_to:
             return Fetched(records=b"", base_offset=offset, next_offset=offset)
         segment, begin = self._place_of(offset)
@@ -417,6 +444,18 @@ class Log:
             records, (segment, end) = self._read_on(records, end, up_to, size_max=size_max)
         self._remember(end.offset, Place(segment, end))
         return Fetched(records=records, base_offset=begin.offset, next_offset=end.offset)
+
+    def check_offset(self, offset: int, *, end_offset: int) -> None:
+        """`OffsetOutOfRange` before the log's start and behind its end, which whoever asks knows as `end_offset`.
+
+        `LogOffline` behind the end of a log that was opened with damage: it may have gone on further, and who is told
+        that an offset is out of range goes elsewhere for good.
+        """
+        damage = self.recovered.quarantined
+        if offset > self.end_offset and damage is not None:
+            raise LogOffline(self.directory, str(damage))
+        if not self.start_offset <= offset <= self.end_offset:
+            raise OffsetOutOfRange(offset, self.start_offset, end_offset)
 
     def _read_on(self, records: Buffer, end: Boundary, up_to: int, *, size_max: int) -> tuple[Buffer, Place]:
         """`records` reach to the end of a segment: add what follows in the next ones, and say where that ends."""
@@ -518,13 +557,13 @@ class Log:
         for segment in self._segments:
             if segment.path == path:
                 segment.verified_ms = NEVER_MS
+                self.doubted.append(segment)
 
     def quarantine(self, damage: CorruptLog) -> None:
         """What was durable is damaged: take no more appends, now and at the next start, until the log is sound again.
 
         Nothing is cut, for the mark is written first, and the note says the same: what lies below is never taken for a
-        torn tail. A sync that is going on may end; `DiskFailed` if that could not be noted down, and the log is offline
-        all the same.
+        torn tail. `DiskFailed` if that could not be noted down, and the log is offline all the same.
         """
         if self.quarantined is not None:
             return
@@ -590,12 +629,14 @@ class Log:
         except DiskFull:
             raise  # no sync says so: nothing is lost
         except DiskFailed:
-            self._flush = None
-            self._go_offline("a sync failed")
+            self._sync_failed()
             raise
         self.write_mark()
         if self.end_offset > self.start_offset:
             self._write_snapshot()
+        if self._is_caching_noted:
+            forget_caching(self._disk, self.directory)
+            self._is_caching_noted = False
 
     def discard(self) -> None:
         """Close the files and care for nothing: the log is being deleted. Waits for a flush that is going on."""

@@ -6,8 +6,8 @@
     .reserve                    space held by the broker (broker/disk_space.py)
     <topic>-<partition>/        one log (log.py), and in it
         partition.metadata      the topic's id
-    <topic>-<partition>.<token>-delete, <topic>-<partition>-create
-                                a log on its way out, or not yet complete: removed at start
+    <topic>-<partition>.<32 digits>-delete, <topic>-<partition>-create
+                                a log on its way out, or not yet complete: removed at start; other names are left alone
 
 meta.properties, lines in this order:
 
@@ -40,7 +40,8 @@ from uuid import NAMESPACE_URL, UUID, uuid5
 from .checkpoint import TEMPORARY_SUFFIX, create_file, read_file, replace_file
 from .config import LogConfig
 from .disk import Disk, Lock
-from .durable_mark import DurableMark
+from .durable_mark import FILE_NAME as DURABLE_MARK
+from .durable_mark import DurableMark, Slot, encode_first
 from .errors import CorruptLog, DiskFailed, LogExists, LogMissing, StorageError, UnknownFormat
 from .handles import Handles
 from .leader_epochs import FILE_NAME as LEADER_EPOCHS
@@ -77,6 +78,9 @@ OPEN_SEGMENTS_MAX: Final = 256
 
 _LOG_DIRECTORY = re.compile(r"[a-zA-Z0-9._-]{1,249}-(0|[1-9]\d{0,9})")
 """No other way to write the number: two directories must not be one log's."""
+_INTERRUPTED = re.compile(_LOG_DIRECTORY.pattern + rf"({CREATE_SUFFIX}|\.[0-9a-f]{{32}}{DELETE_SUFFIX})")
+"""One of a log that was being made or deleted; what else ends so, operators have put there."""
+_TEMPORARY = (META + TEMPORARY_SUFFIX, CLEAN_SHUTDOWN + TEMPORARY_SUFFIX)
 
 logger = logging.getLogger(__name__)
 
@@ -183,7 +187,7 @@ class LogDirectory:
         create_file(self._disk, f"{draft}/{PARTITION_METADATA}", encode_partition_metadata(topic_id))
         epochs = LeaderEpochs(self._disk, draft, [EpochStart(0, 0)])
         create_file(self._disk, f"{draft}/{LEADER_EPOCHS}", encode_epochs(epochs.entries))
-        DurableMark(self._disk, draft).write(0, epochs=epochs.known)
+        create_file(self._disk, f"{draft}/{DURABLE_MARK}", encode_first(Slot(1, 0, epochs=epochs.known)))
         for suffix in (LOG_SUFFIX, OFFSET_INDEX_SUFFIX, TIME_INDEX_SUFFIX):
             self._disk.open(f"{draft}/{0:020d}{suffix}", create=True).close()
         self._disk.sync_directory(draft)
@@ -230,7 +234,7 @@ class LogDirectory:
             return None
 
     def delete_log(self, log: Log, *, token: str) -> None:
-        """Remove a log for good. `token` is new each time; a log of the same name may be made at once."""
+        """Remove a log for good. `token`, 32 hexadecimal digits, is new each time: a log may be made there at once."""
         log.discard()
         self._remove(log.directory, token)
 
@@ -351,10 +355,10 @@ def _remove_interrupted(disk: Disk) -> None:
     """Remove logs that were being deleted or made when the last process ended; what cannot be stays for the next."""
     for name in disk.list(""):
         try:
-            if name.endswith((DELETE_SUFFIX, CREATE_SUFFIX)) and disk.is_directory(name):
+            if _INTERRUPTED.fullmatch(name) and disk.is_directory(name):
                 logger.info("removing what was left behind directory=%s", name)
                 disk.remove_directory(name)
-            elif name.endswith(TEMPORARY_SUFFIX) and not disk.is_directory(name):
+            elif name in _TEMPORARY and not disk.is_directory(name):
                 disk.remove(name)
         except DiskFailed as error:
             logger.warning("not removed yet path=%s error=%s", name, error)

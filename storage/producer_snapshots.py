@@ -13,11 +13,12 @@ second in case the first is damaged), and those above it.
 import logging
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Final
 
 from .checkpoint import put_in_place, read_file
 from .disk import Disk
-from .errors import StorageError
+from .errors import NotIndexedYet, StorageError
 from .producer_state import BadSnapshot, ProducerState
 from .segment import Segment
 
@@ -77,30 +78,33 @@ class ProducerSnapshots:
     ) -> ProducerState:
         """The state at the log's end: of the newest snapshot that can be read, and of the batches behind it.
 
-        No producer is to be looked for below `none_below`, nor from `none_from` on. Removes the snapshots of offsets
-        that the log no longer has; StorageError if that cannot be done.
+        No producer is to be looked for below `none_below`, nor from `none_from` on. Removes, when all is read, the
+        snapshots that are none, and those of offsets that the log no longer has; StorageError if that cannot be done.
         """
         foreign = [offset for offset in self.offsets if offset > end_offset]
-        for offset in foreign:
-            self._disk.remove(self._path(offset))
-            self.offsets.remove(offset)
-        if foreign:
-            # Durably: the log will grow over these offsets again, with other batches.
-            self._disk.sync_directory(self._directory)
+        damaged: list[int] = []
         start_offset, state = max(segments[0].base_offset, none_below), ProducerState()
-        for offset in reversed([offset for offset in self.offsets if offset > start_offset]):
+        for offset in reversed([offset for offset in self.offsets if start_offset < offset <= end_offset]):
             try:
                 data = read_file(self._disk, self._path(offset), size_max=SIZE_MAX)
                 state = ProducerState.decode(data, now_ms=now_ms)
             except (BadSnapshot, StorageError) as damage:
                 logger.warning("producer snapshot passed over path=%s because=%s", self._path(offset), damage)
                 if isinstance(damage, BadSnapshot):
-                    self._remove(offset)
+                    damaged.append(offset)
                 continue
             start_offset = offset
             break
         if start_offset < none_from:
             _replay(state, segments, start_offset, none_from, now_ms=now_ms)
+        for offset in damaged:
+            self._remove(offset)
+        for offset in foreign:
+            self._disk.remove(self._path(offset))
+            self.offsets.remove(offset)
+        if foreign:
+            # Durably: the log will grow over these offsets again, with other batches.
+            self._disk.sync_directory(self._directory)
         return state
 
     def begin(self, offset: int, state: ProducerState) -> Snapshot | None:
@@ -139,7 +143,14 @@ def _replay(
         # Safe without: what is before has no batch from there on, and what is behind none of a producer.
         if segment.next_offset <= start_offset or segment.base_offset >= end_offset:
             continue
-        for _, header in segment.headers(segment.locate(start_offset).position, checked=True):
+        for _, header in segment.headers(_position_of(start_offset, segment), checked=True):
             if header.producer_id >= 0:
                 state.update(header, header.base_offset, timestamp=header.max_timestamp, now_ms=now_ms)
             state.commit()
+
+
+def _position_of(offset: int, segment: Segment) -> int:
+    """Where its batch begins, however long that takes: nobody is served yet."""
+    while True:
+        with suppress(NotIndexedYet):
+            return segment.locate(offset).position

@@ -16,15 +16,27 @@ the damage ends, or `unknown`.
 """
 
 import re
+from dataclasses import dataclass
 from typing import Final
 
 from .checkpoint import read_file, replace_file
 from .disk import Disk
+from .durable_mark import DurableMark
 from .errors import CorruptLog, Unreadable
 
 FILE_NAME: Final = "quarantined"
 
 _DURABLE = re.compile(rb"^durable: (\d{1,19})$", re.MULTILINE)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Durable:
+    """How far a log is known to have been durable."""
+
+    offset: int
+    """Everything below was. When damage was found, the mark may not have come so far yet."""
+    cuts_nothing: bool
+    """More than that may have been, and nobody knows how much. Else what is bad above is a torn tail."""
 
 
 def note_damage(disk: Disk, directory: str, damage: CorruptLog, *, durable: int) -> None:
@@ -48,6 +60,15 @@ def noted_durable(disk: Disk, directory: str) -> int | None:
     except (CorruptLog, Unreadable):
         return None
     return None if match is None else int(match[1])
+
+
+def known_durable(disk: Disk, directory: str, mark: DurableMark, *, was_closed: bool) -> Durable:
+    """What mark and note say together; `was_closed` after a clean stop."""
+    noted = noted_durable(disk, directory)
+    is_vague = noted is None and is_noted(disk, directory)
+    return Durable(
+        offset=max(mark.offset or 0, noted or 0), cuts_nothing=is_vague or not mark.may_cut(was_closed=was_closed)
+    )
 
 
 def is_noted(disk: Disk, directory: str) -> bool:

@@ -125,20 +125,20 @@ class _Source:
         self.size = file.size
         self._file = file
         self._held = memoryview(b"")
-        self._held_from = 0
+        self.held_from = 0
         self._unreadable: list[int] = []
         """Where the pages begin that the disk did not give."""
         self._refusal = ""
 
     def hold(self, position: int) -> None:
         """Have at hand what lies there, and for some way behind."""
-        at = position - self._held_from
+        at = position - self.held_from
         if at < 0 or at + HEADER_SIZE > len(self._held):
-            self._held, self._held_from = memoryview(self._fetch(position, WINDOW_SIZE)), position
+            self._held, self.held_from = memoryview(self._fetch(position, WINDOW_SIZE)), position
 
     def read(self, position: int, size: int) -> memoryview:
         """So many bytes from there; fewer at the end of the file. Zeros for what the disk does not give."""
-        at = position - self._held_from
+        at = position - self.held_from
         if at < 0 or at + size > len(self._held):
             return memoryview(self._fetch(position, size))
         return self._held[at : at + size]
@@ -182,7 +182,7 @@ class _Checksums:
     def __init__(self, source: _Source) -> None:
         self._source = source
         self._first = 0
-        """The block at which the beginnings begin: that of the first range, for none lies before it."""
+        """The block at which the beginnings begin: whatever lies before what is held is not asked for any more."""
         self._beginnings = array("I", [0])
         self._powers = array("I", [1 << 31])
         """x to the bits in so many blocks."""
@@ -193,7 +193,7 @@ class _Checksums:
             return crc32c(self._source.read(begin, end - begin))
         first, last = -(-begin // BLOCK_SIZE), end // BLOCK_SIZE
         if len(self._beginnings) == 1:
-            self._first = first
+            self._first = self._source.held_from // BLOCK_SIZE
         self._extend(last)
         head = crc32c(self._source.read(begin, first * BLOCK_SIZE - begin))
         before, whole = self._beginnings[first - self._first], self._beginnings[last - self._first]

@@ -9,7 +9,9 @@ batch before. Used by recovery, and by whoever wants to verify a log that is not
 from collections.abc import Iterator
 from typing import Final, Protocol
 
-from ..protocol.batch import HEADER_SIZE, BatchHeader, CorruptBatch, crc_of, read_header
+from crc32c import crc32c
+
+from ..protocol.batch import CHECKED_FROM, HEADER_SIZE, BatchHeader, CorruptBatch, read_header
 from .errors import CorruptLog, Unreadable
 from .leader_epochs import EpochEnd, LeaderEpochs
 
@@ -43,6 +45,8 @@ def scan(
     The first batch must begin at `base_offset`, which is at `position` in the file, and each must be of the leader
     epoch that `epochs` knows for its offset; if nobody knows, they must ascend from `epoch_min`. Not for compacted
     logs, which have gaps.
+
+    No more than a window is held: a length of which one bit is wrong may say that a batch is the rest of the file.
     """
     window, window_start = memoryview(b""), 0
     expected, size, span = base_offset, file.size, EpochEnd(-1, base_offset)
@@ -53,13 +57,17 @@ def scan(
             if at + HEADER_SIZE > len(window):
                 window, window_start, at = memoryview(_read(file, position, HEADER_SIZE, window_size)), position, 0
             header = read_header(window, at)
-            if at + header.size > len(window):
-                if position + header.size > size:
-                    raise CorruptBatch(f"a batch of {header.size} bytes, of which {size - position} are there")
-                window = memoryview(_read(file, position, header.size, window_size))
-                window_start, at = position, 0
+            if position + header.size > size:
+                raise CorruptBatch(f"a batch of {header.size} bytes, of which {size - position} are there")
             end = position + header.size
-            if crc_of(window, at, header.size) != header.crc:
+            crc = crc32c(window[at + CHECKED_FROM : end - window_start])
+            while (reached := window_start + len(window)) < end:
+                window = memoryview(_read(file, reached, min(end - reached, window_size), window_size))
+                window_start = reached
+                if not window:
+                    raise CorruptBatch("the file has become shorter meanwhile")
+                crc = crc32c(window[: end - window_start], crc)
+            if crc != header.crc:
                 raise CorruptBatch("the checksum does not hold")
         except CorruptBatch as error:
             raise CorruptLog(file.path, position, str(error), end=end) from error

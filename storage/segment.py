@@ -15,6 +15,7 @@ the first time, so that rotten bytes are an error here and not at a client.
 
 import logging
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import Final, NamedTuple
 
 from ..protocol.batch import HEADER_SIZE, BatchHeader, Buffer, CorruptBatch, crc_of, read_header
@@ -22,16 +23,19 @@ from .config import LogConfig
 from .digests import SUFFIX as DIGEST_SUFFIX
 from .disk import Disk, File, Syncable
 from .durable_mark import Checkpoint
-from .errors import CorruptLog, DiskFailed, DiskFull, OutOfMemory, Unreadable
+from .errors import CorruptLog, DiskFailed, DiskFull, NotIndexedYet, OutOfMemory, Unreadable
 from .handles import Handles
 from .leader_epochs import LeaderEpochs
 from .offset_index import RELATIVE_OFFSET_MAX, OffsetEntry
-from .segment_indexes import SUFFIXES, SegmentIndexes, Tally, replace_indexes
+from .segment_indexes import SUFFIXES, Rebuild, SegmentIndexes, Tally, replace_indexes
 from .time_index import NO_TIMESTAMP, NOTHING, TimeEntry, TimeIndex
 
 SUFFIX: Final = ".log"
 WINDOW_SIZE: Final = 16 * 1024
 """How much is read at once while walking from header to header: about two index intervals and a batch."""
+
+REBUILD_WORK: Final = 8 << 20
+"""So much is read at once for indexes that are built anew, in bytes: within a tenth of a second."""
 
 logger = logging.getLogger(__name__)
 
@@ -83,8 +87,12 @@ class Segment:
         self._file: File | None = None
         self._indexes: SegmentIndexes | None = None
         self._rebuilt = False
+        self._rebuild: Rebuild | None = None
+        """As far as the indexes of a closed segment were built anew, and not yet written."""
         self._unindexed: CorruptLog | None = None
         """Why they could be built anew only up to there."""
+        self._is_timeless = False
+        """No batch of it has a time; of a closed one that is found out when somebody asks."""
         self._staged: list[Buffer] = []
         self._written_from = self.size
         """From here on the bytes are this process's own, or were checked when the log was opened."""
@@ -139,14 +147,17 @@ class Segment:
     @property
     def greatest(self) -> TimeEntry:
         """The greatest timestamp, and the last offset of the first batch that has it; a sealed one asks its index."""
-        if not self.pinned and self.tally.greatest.timestamp == NO_TIMESTAMP and self.next_offset > self.base_offset:
+        is_known = self.pinned or self._is_timeless or self.tally.greatest != NOTHING
+        if not is_known and self.next_offset > self.base_offset:
             greatest = self._last_of_time_index()
             # Nothing behind it may be later, up to the segment's end: an index that was cut short is true as well.
             position = 0 if greatest == NOTHING else self.locate(greatest.last_offset).position
-            if any(header.max_timestamp > greatest.timestamp for _, header in self.headers(position)):
-                self._rebuild_indexes(CorruptLog(self.stem + SUFFIXES[1], 0, f"{greatest} is not the greatest"))
+            behind = self.headers(position, checked=greatest == NOTHING)  # if it says nothing, only they can tell
+            if any(header.max_timestamp > greatest.timestamp for _, header in behind):
+                reason = f"its last timestamp, {greatest.timestamp}, is not the greatest"
+                self._rebuild_indexes(CorruptLog(self.stem + SUFFIXES[1], 0, reason))
                 greatest = self._last_of_time_index()
-            self.tally.greatest = greatest
+            self.tally.greatest, self._is_timeless = greatest, greatest == NOTHING
         return self.tally.greatest
 
     # Appending. Only while the segment is active.
@@ -277,7 +288,7 @@ class Segment:
             if self._is_index_true(doubt, offset):  # Safe without: they are built once, to no avail.
                 raise
             self._rebuild_indexes(doubt)
-            return self._walk_to(offset, self.indexes.offsets.lookup(offset))
+            return self.locate(offset)
 
     def read(self, begin: Boundary, limit: Boundary, *, size_max: int, at_least_one: bool) -> tuple[Buffer, Boundary]:
         """Whole batches from `begin`, none beyond `limit`, and where they end.
@@ -318,18 +329,26 @@ class Segment:
             entry = look_up(self.indexes.times)
         except CorruptLog as doubt:
             self._rebuild_indexes(doubt)
-            entry = look_up(self.indexes.times)
+            return self.time_entry(look_up)
         return entry if self.confirms(entry) else NOTHING
 
     def confirms(self, entry: TimeEntry) -> bool:
-        """Whether there is a batch of that last offset and that greatest timestamp: else the time index is wrong."""
-        if entry.timestamp == NO_TIMESTAMP:
+        """Whether there is a batch of that last offset and that greatest timestamp: else the time index is wrong.
+
+        It must also be the first of so great a time behind the last one that the index knows before it. What lies
+        between that one and an earlier batch of the same time has no greater one: the next entry would name it.
+        """
+        if entry == NOTHING:
             return True
         try:
-            header = self.header_at(self.locate(entry.last_offset).position)
+            known = self.indexes.offsets.lookup(entry.last_offset - 1)
+            begin = 0 if known is None else self.locate(known.last_offset).position
+            for _, header in self.headers(begin):
+                if header.max_timestamp >= entry.timestamp or header.last_offset >= entry.last_offset:
+                    return (header.max_timestamp, header.last_offset) == entry
         except CorruptLog:
-            return False
-        return (header.max_timestamp, header.last_offset) == entry
+            pass
+        return False
 
     def headers(self, position: int, *, checked: bool = False) -> Iterator[tuple[int, BatchHeader]]:
         """Each batch from `position` to the end; `CorruptLog` where the next one should be and is not.
@@ -338,7 +357,7 @@ class Segment:
         says must ask for that.
         """
         window, window_start = b"", 0
-        expected = self.base_offset if position == 0 else None
+        expected, before = self.base_offset if position == 0 else None, None
         if position < 0:
             raise CorruptLog(self.stem + SUFFIXES[0], 0, f"it names position {position}")
         while position < self.size:
@@ -346,12 +365,14 @@ class Segment:
                 window, window_start = self._read_some(position, min(WINDOW_SIZE, self.size - position)), position
             header = self._parse(window, position - window_start, position)
             if expected is not None and header.base_offset != expected:
+                if before is not None:
+                    self._check_batch(*before)  # which may be what is wrong
                 raise CorruptLog(self.path, position, f"offset {header.base_offset} instead of {expected}")
             if checked and not self._is_checked(position, position + header.size):
                 self._check_batch(position, header)
             yield position, header
+            before, expected = (position, header), header.next_offset
             position += header.size
-            expected = header.next_offset
         if expected is not None and expected < self.next_offset:
             raise self._ends_early()
 
@@ -443,10 +464,12 @@ class Segment:
             self._disk.remove(self.stem + DIGEST_SUFFIX)
 
     def _close_files(self) -> None:
-        if self._file is not None:
-            self._file.close()
-            self._file = None
-        self._close_indexes()
+        file, self._file = self._file, None
+        try:
+            if file is not None:
+                file.close()
+        finally:
+            self._close_indexes()
 
     def _open(self) -> File:
         try:
@@ -463,9 +486,9 @@ class Segment:
         return SegmentIndexes.load(self._disk, self.stem, self.base_offset, size_max=size_max)
 
     def _close_indexes(self) -> None:
-        if self._indexes is not None:
-            self._indexes.close()
-            self._indexes = None
+        indexes, self._indexes = self._indexes, None
+        if indexes is not None:
+            indexes.close()
 
     def _parse(self, data: Buffer, at: int, position: int) -> BatchHeader:
         """The header at `at` in `data`, which lies at `position` in the file, and must be one within it."""
@@ -536,7 +559,10 @@ class Segment:
 
     def _contradicted(self, known: OffsetEntry, header: BatchHeader) -> CorruptLog:
         """What is in doubt then is the index: rotten bytes of the log are found when they are checked."""
-        return CorruptLog(self.stem + SUFFIXES[0], 0, f"it expects {known}, there is {header}")
+        reason = (
+            f"at {known.position} it knows a batch to offset {known.last_offset}, there is one to {header.last_offset}"
+        )
+        return CorruptLog(self.stem + SUFFIXES[0], 0, reason)
 
     def _last_whole(self, data: bytes, begin: Boundary) -> Boundary:
         """Where the last batch ends that is whole in `data`. The index saves walking all of them."""
@@ -563,8 +589,11 @@ class Segment:
                 raise self._contradicted(known, header)
         except CorruptLog as doubt:
             if not self._rebuilt:
-                self._rebuild_indexes(doubt)
+                with suppress(NotIndexedYet):
+                    self._rebuild_indexes(doubt)
             return begin.position  # a longer walk, this once
+        except NotIndexedYet:
+            return begin.position
         return known.position
 
     def _check(self, data: Buffer, begin: Boundary, limit: Boundary) -> Boundary:
@@ -605,7 +634,7 @@ class Segment:
             return "the checksum does not hold"
         if header.base_offset != offset:
             return f"offset {header.base_offset} instead of {offset}"
-        if header.leader_epoch != self._epochs.epoch_at(offset):
+        if not self._epochs.allows(header.leader_epoch, offset):
             return f"leader epoch {header.leader_epoch} cannot be here"
         return None
 
@@ -622,37 +651,39 @@ class Segment:
 
     def _last_of_time_index(self) -> TimeEntry:
         """The time index's last entry, if the batch that it names has that timestamp indeed."""
-        last = self.indexes.times.last
-        is_true = self.confirms(last) if last != NOTHING else not self._has_times()
-        if not is_true and not self._rebuilt:
+        if not self.confirms(self.indexes.times.last) and not self._rebuilt:
             self._rebuild_indexes(CorruptLog(self.path, 0, "the last entry of the time index is not true"))
         if self._unindexed is not None:  # Safe without: `greatest` looks at what is behind.
             raise self._unindexed
         return self.indexes.times.last
 
-    def _has_times(self) -> bool:
-        return any(header.max_timestamp > NO_TIMESTAMP for _, header in self.headers(0))
-
     def _rebuild_indexes(self, doubt: CorruptLog) -> None:
-        """Build the indexes from the batches; raises `doubt` if that was done before.
+        """Build the indexes from the batches; raises `doubt`, or what is wrong in the log, if that was done before.
 
+        Of a closed segment only a part is read with each call: `NotIndexedYet` until that was all.
         If the log is damaged, those that are there stay: they may know what lies behind the damage. If there are none,
         they reach as far as the batches are sound.
         """
         if self._rebuilt:
-            raise doubt
+            raise self._unindexed or doubt
         _ = self.file  # which may be gone: then they are left as they are
-        logger.warning("rebuilding indexes segment=%s because=%s", self.path, doubt)
-        tally = Tally(self.tally.interval_bytes)
+        rebuild = self._rebuild
+        if rebuild is None:
+            logger.warning("rebuilding indexes segment=%s because=%s", self.path, doubt)
+            rebuild = Rebuild(Tally(self.tally.interval_bytes), self.headers(0, checked=True))
+        tally, self._rebuild = rebuild.tally, None
         try:
-            for position, header in self.headers(0, checked=True):
-                tally.add(position, header.size, header.last_offset, header.max_timestamp)
+            is_read = rebuild.read_on(None if self.pinned else REBUILD_WORK)
         except CorruptLog as corrupt:
-            self._unindexed = corrupt
+            is_read, self._unindexed = True, corrupt
             logger.warning("indexes not rebuilt to the end segment=%s because=%s", self.path, corrupt)
             if self._indexes is not None:
                 self._rebuilt = True
                 return
+        if not self.pinned:
+            self._rebuild = rebuild  # what was read need not be read again, be the disk full now
+        if not is_read:
+            raise NotIndexedYet(self.path, "the indexes of the segment are being built anew: try again")
         if self.pinned:
             # In place, for a flush may be syncing the files; the tally goes on, it knows what is staged besides.
             assert self._indexes is not None
@@ -665,4 +696,4 @@ class Segment:
             self._indexes = self._load_indexes()
             if self._unindexed is None:
                 self.tally.greatest = tally.greatest
-        self._rebuilt = True  # not if the disk was full, say: then the next reader tries again
+        self._rebuilt, self._rebuild = True, None  # not if the disk was full, say: then the next reader tries again

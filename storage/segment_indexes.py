@@ -4,8 +4,10 @@ The tally sees every batch once, when it is appended or when the segment is read
 byte for byte the one that was lost.
 """
 
+from collections.abc import Iterator
 from typing import Final, NamedTuple
 
+from ..protocol.batch import BatchHeader
 from .checkpoint import replace_file
 from .disk import Disk
 from .durable_mark import Checkpoint
@@ -16,6 +18,9 @@ from .time_index import NO_TIMESTAMP, NOTHING, TimeEntry, TimeIndex
 from .time_index import SUFFIX as TIME_INDEX_SUFFIX
 
 SUFFIXES: Final = (OFFSET_INDEX_SUFFIX, TIME_INDEX_SUFFIX)
+
+BATCH_WORK: Final = 4096
+"""What a batch costs besides its bytes: very small ones take longer to check than to read."""
 
 
 class IndexPoint(NamedTuple):
@@ -62,6 +67,24 @@ class Tally:
         """What was added since the last `commit` was not written."""
         self.points = []
         self.bytes_since_point, self.greatest = self._committed
+
+
+class Rebuild(NamedTuple):
+    """Indexes that are being built anew."""
+
+    tally: Tally
+    batches: Iterator[tuple[int, BatchHeader]]
+    """Those that the tally has not seen yet."""
+
+    def read_on(self, work_max: int | None) -> bool:
+        """Read so many bytes at most, batches having a weight of their own; whether that was all."""
+        work = 0
+        for position, header in self.batches:
+            self.tally.add(position, header.size, header.last_offset, header.max_timestamp)
+            work += header.size + BATCH_WORK
+            if work_max is not None and work >= work_max:
+                return False
+        return True
 
 
 class SegmentIndexes:

@@ -14,24 +14,23 @@ from typing import Final
 
 from ..protocol.batch import BatchHeader, ProtocolError
 from ..protocol.records import iterate
-from .checkpoint import read_file, read_head
+from .checkpoint import read_file, read_part
 from .digests import BLOCK_SIZE, BadDigest, Digest, Digester
 from .digests import SUFFIX as DIGEST_SUFFIX
 from .disk import Disk, File
 from .durable_mark import FILE_NAME as DURABLE_MARK
-from .durable_mark import FILE_SIZE as MARK_SIZE
-from .durable_mark import SLOT_DISTANCE, SLOT_SIZE, DurableMark, decode_slot
-from .errors import CorruptLog, DiskFailed, StorageError
+from .durable_mark import SLOT_SIZE, SLOTS, DurableMark, decode_slot
+from .errors import CorruptLog, DiskFailed, StorageError, Unreadable
 from .index_check import IndexCheck
 from .leader_epochs import FILE_NAME as LEADER_EPOCHS
 from .leader_epochs import EpochStart, LeaderEpochs
-from .leftovers import segment_bases
+from .leftovers import segment_bases, went_on
 from .log_directory import PARTITION_METADATA, read_partition_metadata
 from .producer_snapshots import SIZE_MAX as SNAPSHOT_SIZE_MAX
 from .producer_snapshots import SUFFIX as SNAPSHOT_SUFFIX
 from .producer_snapshots import ProducerSnapshots
 from .producer_state import BadSnapshot, ProducerState
-from .quarantine import is_noted
+from .quarantine import Durable, is_noted, known_durable
 from .salvage import Gap, Sound, read_through
 from .segment import SUFFIX
 from .segment_indexes import SUFFIXES as INDEX_SUFFIXES
@@ -111,7 +110,8 @@ class Survey:
 
     directory: str
     durable_offset: int | None
-    """The durable mark; None if it cannot be read: then everything counts as durable."""
+    """The durable mark, or what the note of a quarantine says if that is more; None if the mark cannot be read: then
+    everything counts as durable."""
     mark_is_torn: bool = False
     """One of the mark's slots cannot be read: it was being written when the power failed, or it was the newer one."""
     is_noted: bool = False
@@ -164,25 +164,28 @@ class _Surveyor:
         """Of the last sound batch."""
         self._ends_in_damage = False
         """Nobody can tell where the log ends."""
-        self._mark = DurableMark(disk, directory)
+        self._mark, self._durable = DurableMark(disk, directory), Durable(offset=0, cuts_nothing=True)
         try:
             self._mark = DurableMark.read(disk, directory)
+            self._durable = known_durable(disk, directory, self._mark, was_closed=was_closed)
         except StorageError:
             pass  # as if it were not there, which `survey` says
         self.found = Survey(
             directory=directory,
-            durable_offset=self._mark.offset,
+            durable_offset=None if self._mark.offset is None else self._durable.offset,
             mark_is_torn=self._torn_slot() is not None,
         )
 
     def _torn_slot(self) -> int | None:
         """Where a slot of the mark lies that was written and cannot be read. The first write makes room for both."""
-        try:
-            data = read_head(self._disk, f"{self._directory}/{DURABLE_MARK}", MARK_SIZE)
-        except StorageError:
-            return None
-        for at in (0, SLOT_DISTANCE):
-            slot = data[at : at + SLOT_SIZE]
+        path = f"{self._directory}/{DURABLE_MARK}"
+        for at in SLOTS:
+            try:
+                slot = read_part(self._disk, path, at, SLOT_SIZE)
+            except Unreadable:
+                return at
+            except StorageError:
+                return None
             if decode_slot(slot) is None and (any(slot) or len(slot) < SLOT_SIZE):
                 return at
         return None
@@ -226,7 +229,7 @@ class _Surveyor:
         mark, torn = f"{self._directory}/{DURABLE_MARK}", self._torn_slot()
         if self.found.durable_offset is None:
             self._find_whole(mark, "no slot of the durable mark can be read")
-        elif torn is not None and self._was_closed:  # else a power cut may have come while it was written
+        elif torn is not None and not self._mark.may_cut(was_closed=self._was_closed):
             span = (torn, torn + SLOT_SIZE)
             self.find(Grade.DERIVED, mark, span, reason="a slot of the durable mark cannot be read")
         try:
@@ -377,15 +380,18 @@ class _Surveyor:
 
     def _grade(self, offset: int) -> Grade:
         """Of what is wrong at an offset."""
-        mark = self.found.durable_offset
-        may_cut = mark is not None and offset >= mark and self._mark.may_cut(was_closed=self._was_closed)
-        return Grade.TAIL if may_cut else Grade.DAMAGE
+        return Grade.DAMAGE if self._durable.cuts_nothing or offset < self._durable.offset else Grade.TAIL
 
     def _check_end(self) -> None:
-        mark, last = self.found.durable_offset, self.found.segments[-1]
-        if mark is not None and last.next_offset < mark and not self._ends_in_damage:
+        mark, last = self._durable.offset, self.found.segments[-1]
+        if last.next_offset < mark and not self._ends_in_damage:
             reason = f"the log ends at {last.next_offset}, below the durable mark {mark}"
             self.find(Grade.DAMAGE, last.path, (last.size, last.size), reason=reason, offsets=(last.next_offset, mark))
+        elif not self._ends_in_damage and self._durable.cuts_nothing:
+            trace = went_on(self._disk, self._directory, last.next_offset)
+            if trace is not None:
+                reason = f"the log went on, and ends at {last.next_offset}: what should follow is missing"
+                self.find(Grade.DAMAGE, trace.path, reason=reason, offsets=(last.next_offset, None))
 
     def _check_digest(self, facts: SegmentFacts, *, is_whole: bool) -> None:
         """Compare a sealed segment with its digest, if it has one. The batches are believed rather than the digest."""

@@ -94,13 +94,25 @@ class TimeIndex:
         self.entries.cut(self.entries.count - 1)
         self.last = self._get(self.entries.count - 1)
 
-    def lookup(self, timestamp: int) -> TimeEntry:
-        """The last entry of at most that time: every record that is later lies at or behind its batch."""
-        return self._get(self.entries.last_at_most(timestamp, _INT64, 0))
+    def before_time(self, timestamp: int) -> TimeEntry:
+        """The last entry before that time: every record of that time, or later, lies behind its batch.
+
+        Not the one of that very time: with one bit wrong it may name a later batch, which has the same.
+        """
+        return self._get_in_order(self.entries.last_at_most(timestamp - 1, _INT64, 0))
 
     def before_offset(self, offset: int) -> TimeEntry:
         """The last entry whose batch ends before `offset`."""
-        return self._get(self.entries.last_at_most(offset - 1 - self._base_offset, _INT32, 8))
+        return self._get_in_order(self.entries.last_at_most(offset - 1 - self._base_offset, _INT32, 8))
+
+    def _get_in_order(self, number: int) -> TimeEntry:
+        """`CorruptLog` if that one does not stand before the next one."""
+        entry = self._get(number)
+        if number + 1 < self.entries.count:
+            following = self._get(number + 1)
+            if entry.timestamp >= following.timestamp or entry.last_offset >= following.last_offset:
+                raise CorruptLog(self.entries.path, 0, f"entries {number} and {number + 1} are not in order")
+        return entry
 
     def _get(self, number: int) -> TimeEntry:
         if number < 0:

@@ -24,7 +24,7 @@ def find_timestamp(
     """The first record of at least that time, at or behind `start_offset` and below `up_to`; None if there is none."""
     for segment in segments:
         if segment.next_offset > start_offset and segment.greatest.timestamp >= timestamp_ms:
-            entry = segment.time_entry(lambda times: times.lookup(timestamp_ms))
+            entry = segment.time_entry(lambda times: times.before_time(timestamp_ms))
             position = segment.locate(max(entry.last_offset, start_offset)).position
             for at, header in segment.headers(position, checked=True):
                 if header.last_offset >= up_to:

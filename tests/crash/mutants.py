@@ -80,10 +80,19 @@ ALSO_TESTED: Final = {
         "storage/test_digest_lives.py",
         "storage/test_quarantine.py",
         "storage/test_unreadable.py",
+        "storage/test_whole_reads.py",
+        "storage/test_write_caching.py",
     ),
-    "storage/segment.py": ("storage/test_unreadable.py",),
+    "storage/segment.py": ("storage/test_spoiled_indexes.py", "storage/test_unreadable.py"),
+    "storage/segment_indexes.py": ("storage/test_spoiled_indexes.py",),
     "storage/durable_mark.py": ("storage/test_clean_stop.py",),
-    "storage/recovery.py": ("storage/test_clean_stop.py", "storage/test_quarantine.py"),
+    "storage/recovery.py": (
+        "storage/test_clean_stop.py",
+        "storage/test_obstacles.py",
+        "storage/test_quarantine.py",
+        "storage/test_whole_reads.py",
+        "storage/test_write_caching.py",
+    ),
 }
 """Tests of what a file has a part in, besides the tests of its own name."""
 TOO_SLOW: Final = (

@@ -1,6 +1,7 @@
 """Small files: old or new, never anything else."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from uuid import UUID
 
@@ -9,11 +10,18 @@ import pytest
 from support.builders import a_batch
 from support.disk import PowerCut, SimulatedDisk
 from tidelog.protocol.batch import check
-from tidelog.storage.checkpoint import create_file, encode_checkpoint, read_checkpoint, read_file, replace_file
+from tidelog.storage.checkpoint import (
+    create_file,
+    encode_checkpoint,
+    read_checkpoint,
+    read_file,
+    read_head,
+    replace_file,
+)
 from tidelog.storage.config import LogConfig
 from tidelog.storage.digests import read_digest
-from tidelog.storage.disk import RealDisk
-from tidelog.storage.errors import CorruptLog, DiskFailed, DiskFull
+from tidelog.storage.disk import Disk, RealDisk
+from tidelog.storage.errors import CorruptLog, DiskFailed, DiskFull, Unreadable
 from tidelog.storage.log_directory import LogDirectory
 
 HUGE = 1 << 40
@@ -61,6 +69,17 @@ def test_a_file_that_claims_to_be_huge_is_damaged_and_costs_no_memory(tmp_path: 
     directory.release()
 
 
+@pytest.mark.parametrize("read", [read_file, lambda disk, path: read_head(disk, path, 1)])
+def test_what_cannot_be_opened_is_unreadable_if_it_is_there(tmp_path: Path, read: Callable[[Disk, str], bytes]) -> None:
+    disk = RealDisk(str(tmp_path))
+    (tmp_path / "a").mkdir()
+    with pytest.raises(Unreadable, match="cannot be opened"):
+        read(disk, "a")
+    with pytest.raises(DiskFailed) as missing:
+        read(disk, "b")
+    assert not isinstance(missing.value, Unreadable)
+
+
 def test_a_digest_that_claims_to_be_huge_is_none(tmp_path: Path) -> None:
     (tmp_path / "a.digest").touch()
     os.truncate(tmp_path / "a.digest", HUGE)
@@ -95,22 +114,26 @@ def test_a_checkpoint_is_kafkas_text() -> None:
 
 
 @pytest.mark.parametrize(
-    "text",
+    ("text", "reason"),
     [
-        b"",
-        b"0",
-        b"0\n",
-        b"1\n0\n",
-        b"0\n1\n",
-        b"0\n1\n0\n",
-        b"0\n1\n0 0 0\n",
-        b"0\n1\n0 x\n",
-        b"\xff\n",
-        b"0\n2\n1 1\n",
+        (b"", "it should begin with version 0 and the number of its 0 entries"),
+        (b"0", "it should begin with version 0 and the number of its 0 entries"),
+        (b"0\n", "it should begin with version 0 and the number of its 0 entries"),
+        (b"1\n0\n", "it should begin with version 0 and the number of its 0 entries"),
+        (b"0\n1\n", "it should begin with version 0 and the number of its 0 entries"),
+        (b"0\n2\n1 1\n", "it should begin with version 0 and the number of its 1 entries"),
+        (b"0\n1\n0\n", "line 3 does not hold 2 numbers"),
+        (b"0\n1\n0 0 0\n", "line 3 does not hold 2 numbers"),
+        (b"0\n1\n0 x\n", "line 3 does not hold 2 numbers"),
+        (b"0\n1\n0 1_0\n", "line 3 does not hold 2 numbers"),
+        (b"0\n1\n0 " + 20 * b"9" + b"\n", "line 3 does not hold 2 numbers"),
+        (b"0\n1 1\n0 0\n", "line 2 does not hold 1 number"),
+        (b"\xff\n", "line 1 does not hold 1 number"),
     ],
 )
-def test_what_is_no_checkpoint_is_refused(text: bytes) -> None:
+def test_what_is_no_checkpoint_is_refused_in_plain_words(text: bytes, reason: str) -> None:
     disk = SimulatedDisk()
     replace_file(disk, "c", text)
-    with pytest.raises(CorruptLog):
+    with pytest.raises(CorruptLog) as caught:
         read_checkpoint(disk, "c", fields=2)
+    assert str(caught.value) == f"c at 0: {reason}"

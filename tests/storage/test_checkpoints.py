@@ -17,8 +17,9 @@ from tidelog.storage.disk import Disk, File, RealDisk
 from tidelog.storage.durable_mark import DurableMark
 from tidelog.storage.errors import CorruptLog, DiskFailed, DiskFull, LogOffline
 from tidelog.storage.flush import Flush
-from tidelog.storage.log import BATCH_WORK, CHECKPOINT_WORK, Log
+from tidelog.storage.log import CHECKPOINT_WORK, Log
 from tidelog.storage.log_directory import LogDirectory
+from tidelog.storage.segment_indexes import BATCH_WORK
 
 INTERVAL_BYTES = 300
 CONFIG = LogConfig(segment_bytes=16 * 1024, index_interval_bytes=INTERVAL_BYTES)

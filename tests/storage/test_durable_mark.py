@@ -1,5 +1,6 @@
 """The durable mark: never higher than what was written, and not lost by a torn write."""
 
+from contextlib import suppress
 from dataclasses import replace
 
 import pytest
@@ -181,3 +182,59 @@ def test_it_is_whole_when_both_slots_can_be_read_and_belong_together() -> None:
             disk.corrupt("t-0/durable-mark", at, rot)
             assert not DurableMark.read(disk, "t-0").is_whole
             disk.corrupt("t-0/durable-mark", at, whole[at : at + SLOT_SIZE])
+
+
+def four_times(disk: SimulatedDisk) -> bytes:
+    """The newest one stands at the beginning."""
+    mark = DurableMark.read(disk, "t-0")
+    for offset in (10, 20, 30, 40):
+        mark.write(offset)
+    return disk.tree()["t-0/durable-mark"]
+
+
+@pytest.mark.parametrize(("at", "left"), [(0, 30), (SLOT_DISTANCE, 40)])
+def test_a_slot_that_the_disk_does_not_give_costs_no_other_and_may_be_the_newer_one(at: int, left: int) -> None:
+    """A6, A8: not even a power cut makes a torn tail of what is bad then; the next mark goes over it."""
+    disk = a_disk()
+    four_times(disk)
+    assert DurableMark.read(disk, "t-0").may_cut(was_closed=False)
+    disk.spoil("t-0/durable-mark", at, at + 1)
+    mark = DurableMark.read(disk, "t-0")
+    assert mark.offset == left
+    assert not mark.may_cut(was_closed=False)
+    mark.write(50)
+    disk.spoil("t-0/durable-mark", 0, 0)
+    mark = DurableMark.read(disk, "t-0")
+    assert mark.offset == 50
+    assert mark.may_cut(was_closed=True)
+
+
+def test_a_mark_that_could_not_be_read_never_comes_back() -> None:
+    """House rule 1.6: else the next start would take for a torn tail what was safe since."""
+    disk = a_disk()
+    old = four_times(disk)
+    disk.spoil("t-0/durable-mark", 0, SLOT_DISTANCE + 1)
+    mark = DurableMark.read(disk, "t-0")
+    assert mark.offset is None
+    mark.write(100)
+    disk.spoil("t-0/durable-mark", 0, 0)
+    new = disk.tree()["t-0/durable-mark"]
+    assert new == bytes(SLOT_DISTANCE) + encode_slot(Slot(1, 100))
+    assert len(new) == len(old)
+    assert DurableMark.read(disk, "t-0").offset == 100
+    disk.crash()
+    assert disk.tree()["t-0/durable-mark"] == new
+
+
+@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize("call", range(1, 7))
+def test_a_power_cut_while_a_new_file_takes_its_place_leaves_the_old_one_or_the_new(call: int, seed: int) -> None:
+    disk = a_disk()
+    disk.rng.seed(seed)
+    old = four_times(disk)
+    mark = DurableMark(disk, "t-0")
+    disk.crash_at(call)
+    with suppress(PowerCut):
+        mark.write(100)
+    disk.crash()
+    assert disk.tree()["t-0/durable-mark"] in {old, bytes(SLOT_DISTANCE) + encode_slot(Slot(1, 100))}

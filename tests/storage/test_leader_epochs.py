@@ -4,7 +4,7 @@ import pytest
 
 from support.disk import SimulatedDisk
 from tidelog.storage.errors import CorruptLog, DiskFailed
-from tidelog.storage.leader_epochs import EpochEnd, EpochStart, LeaderEpochs
+from tidelog.storage.leader_epochs import EpochEnd, EpochStart, KnownEpochs, LeaderEpochs
 
 
 def a_disk(text: bytes | None = None) -> SimulatedDisk:
@@ -84,3 +84,14 @@ def test_the_epoch_of_an_offset() -> None:
 def test_what_cannot_be_is_refused(text: bytes | None) -> None:
     with pytest.raises(CorruptLog):
         LeaderEpochs.read(a_disk(text), "t-0")
+
+
+def test_a_doubt_is_told_in_plain_words() -> None:
+    with pytest.raises(CorruptLog) as caught:
+        LeaderEpochs.read(a_disk(b"0\n2\n1 5\n2 5\n"), "t-0")
+    order = "leader epoch 2 from offset 5 on stands behind leader epoch 1 from offset 5 on"
+    assert str(caught.value) == f"t-0/leader-epoch-checkpoint at 0: {order}"
+    with pytest.raises(CorruptLog) as caught:
+        LeaderEpochs.read(a_disk(b"0\n1\n0 0\n"), "t-0", known=KnownEpochs(3, 0xAB))
+    known = "leader epochs up to 0 with the CRC-32C 0x7051871e; the durable mark knows leader epochs up to 3"
+    assert str(caught.value) == f"t-0/leader-epoch-checkpoint at 0: it holds {known} with the CRC-32C 0x000000ab"

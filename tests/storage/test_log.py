@@ -2,7 +2,7 @@
 
 import errno
 import random
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from uuid import UUID
 
@@ -10,7 +10,7 @@ import pytest
 
 from support.builders import BASE_TIMESTAMP, a_batch, some_value, values_of
 from support.disk import SimulatedDisk
-from support.logs import flush
+from support.logs import flush, open_directory, open_log
 from tidelog.protocol.batch import check, crc_of, read_header, walk
 from tidelog.protocol.compression import Codec
 from tidelog.storage.config import LogConfig
@@ -515,3 +515,52 @@ def test_the_header_of_a_batch_is_found_by_any_of_its_offsets() -> None:
         expected += [header] * header.record_count
     assert log.segment_count > 2
     assert [log.header_of(offset) for offset in range(log.written_offset)] == expected
+
+
+def test_after_a_failed_sync_what_may_be_gone_is_checked_before_it_is_served() -> None:
+    """A9: the kernel forgot what it could not write, and reads what the platter has."""
+    disk = SimulatedDisk()
+    log = a_log(disk, replace(SMALL, write_caching=True))
+    batches = [append(log, b"shown"), append(log, b"shown")]
+    flush = log.begin_flush()
+    assert flush is not None
+    disk.fail_next("sync", path=".log")
+    with pytest.raises(DiskFailed):
+        flush.sync()
+    log.fail_flush(flush)
+    disk.corrupt(f"t-0/{0:020d}.log", len(batches[0]) + 65, bytes(8))
+    assert log.read(0, size_max=1 << 20, up_to=2, at_least_one=True).records == batches[0]
+    with pytest.raises(CorruptLog):
+        log.read(1, size_max=1 << 20, up_to=2, at_least_one=True)
+
+
+def test_a_log_that_is_offline_writes_out_nothing_as_if_it_were_well() -> None:
+    """I-2: who sends a batch again waits for one that was appended before, and may be lost."""
+    disk = SimulatedDisk()
+    log = a_log(disk)
+    log.write_out()
+    append(log, b"lost")
+    flush = log.begin_flush()
+    assert flush is not None
+    log.fail_flush(flush)
+    for _ in range(2):
+        with pytest.raises(LogOffline):
+            log.write_out()
+
+
+@pytest.mark.parametrize("is_rotten", [False, True])
+def test_a_time_that_has_rotted_is_not_stamped_into_what_follows(*, is_rotten: bool) -> None:
+    """B-15, A8: after a start the last batch's time counts if its checksum holds."""
+    config, disk = LogConfig(message_timestamp_type="LogAppendTime"), SimulatedDisk()
+    directory = open_directory(disk)
+    log = open_log(directory, config)
+    batch = memoryview(a_batch())
+    log.append(batch, check(batch), now_ms=5000)
+    log.close()
+    directory.close()
+    disk.kill()
+    if is_rotten:
+        disk.corrupt("t-0/00000000000000000000.log", 36, b"@")  # the greatest time is more by far
+    log = open_log(open_directory(disk), config)
+    assert not log.offline
+    assert log.append_time(4000) == (4000 if is_rotten else 5000)

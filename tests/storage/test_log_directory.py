@@ -292,3 +292,21 @@ def test_space_is_told() -> None:
     disk.full(12345)
     assert directory.free_bytes() == 12345
     assert directory.total_bytes() == disk.total_bytes()
+
+
+def test_only_what_was_being_made_or_deleted_is_removed_at_a_start() -> None:
+    """What an operator put aside may be all that is left of a log."""
+    disk = SimulatedDisk()
+    directory = opened(disk)
+    directory.create_log("t", 0, TOPIC_ID, CONFIG, now_ms=0).close()
+    directory.release()
+    disk.kill()
+    ours = ["t-0-create", f"t-10.{'0f' * 16}-delete"]
+    theirs = ["t-0-before-delete", "backup-create", "t-0.old-delete", f"t-01.{'0f' * 16}-delete", "t-0.bak-create"]
+    for name in (*ours, *theirs):
+        disk.make_directory(name)
+    files = ["meta.properties.tmp", ".kafka_cleanshutdown.tmp", "notes.tmp"]
+    for name in files:
+        disk.open(name, create=True).close()
+    opened(disk)
+    assert sorted(disk.list("")) == sorted([".lock", "meta.properties", "notes.tmp", "t-0", *theirs])

@@ -13,7 +13,15 @@ from tidelog.storage.durable_mark import DurableMark
 from tidelog.storage.errors import CorruptLog, DiskFailed, DiskFull, LogOffline
 from tidelog.storage.log import Log
 from tidelog.storage.log_directory import LogDirectory
-from tidelog.storage.quarantine import FILE_NAME, forget_damage, is_noted, note_damage, noted_durable
+from tidelog.storage.quarantine import (
+    FILE_NAME,
+    Durable,
+    forget_damage,
+    is_noted,
+    known_durable,
+    note_damage,
+    noted_durable,
+)
 
 CONFIG = LogConfig(segment_bytes=4096, index_interval_bytes=256, segment_index_bytes=400)
 FIRST = "t-0/00000000000000000000.log"
@@ -149,18 +157,25 @@ def test_what_is_not_durable_yet_is_no_matter_for_quarantine() -> None:
     assert log.was_durable(CorruptLog(FIRST, 2 * SIZE, "why"))
 
 
-def test_a_sync_that_is_under_way_may_end() -> None:
+def test_a_sync_that_is_under_way_when_damage_is_found_answers_for_nothing() -> None:
+    """House rule 1.6: neither mark nor note will say that it went well, and the next start goes by them."""
     disk = SimulatedDisk()
     _, log = start(disk)
+    for _ in range(2):
+        append(log, a_batch())
+    flush(log)
     append(log, a_batch())
     began = log.begin_flush()
     assert began is not None
+    disk.corrupt(FIRST, 70, b"rot")
     log.quarantine(CorruptLog(FIRST, 0, "why"))
     began.sync()
-    log.end_flush(began)
-    assert log.recovery_point == 1
+    with pytest.raises(LogOffline):
+        log.end_flush(began)
+    assert log.recovery_point == 2 == noted_durable(disk, "t-0")
     with pytest.raises(LogOffline):
         log.begin_flush()
+    assert restarted(disk).end_offset == 3, "it is there, and it is sound; nobody was told that it is durable"
 
 
 @pytest.mark.parametrize(("call", "path"), [("rename", FILE_NAME), ("write", "durable-mark")])
@@ -329,3 +344,143 @@ def test_what_is_missing_is_named_by_file_and_place(which: int) -> None:
         reason = f"the log ends at {third.base_offset}, below the durable mark {mark}: what should follow is missing"
         expected = (path, size, reason)
     assert (damage.path, damage.position, damage.reason) == expected
+
+
+@pytest.mark.parametrize("is_marked", [True, False])
+def test_nothing_is_removed_before_all_of_the_log_is_judged(*, is_marked: bool) -> None:
+    """House rule 1.6: not even an empty segment that was superseded, if what is damaged comes behind it."""
+    disk = SimulatedDisk()
+    log = three_segments(disk)
+    [_, second, third] = log.segments
+    disk.kill()
+    superseded = f"t-0/{second.base_offset + 3:020d}"
+    for suffix in (".log", ".index"):
+        disk.open(superseded + suffix, create=True).close()
+    sound = disk.tree()[third.path]
+    disk.corrupt(third.path, 70, b"rot")
+    if is_marked:
+        note_damage(disk, "t-0", CorruptLog(FIRST, 0, "why"), durable=0)  # so that all of it is read
+    else:
+        disk.remove("t-0/durable-mark")
+    left = {path: data for path, data in disk.tree().items() if path.startswith("t-0/")}
+    for _ in range(2):
+        log = restarted(disk)
+        assert log.quarantined is not None
+        assert log.quarantined.path == third.path
+        for offset in range(third.base_offset):
+            assert log.read(offset, size_max=1, up_to=log.end_offset, at_least_one=True).base_offset == offset
+        assert {path: data for path, data in disk.tree().items() if path.startswith("t-0/")} == left
+    disk.corrupt(third.path, 0, sound)
+    log = restarted(disk)
+    assert log.quarantined is None
+    assert not any(path.startswith(superseded) for path in disk.tree())
+
+
+def unmarked(disk: SimulatedDisk, segments: int = 3) -> tuple[Log, int]:
+    """A log that was killed, whose last segment is gone, and whose mark cannot be read; and where it ended."""
+    _, log = start(disk)
+    while log.segment_count < segments:
+        append(log, a_batch())
+    for _ in range(3):
+        append(log, a_batch())
+    flush(log)
+    log.write_mark()
+    disk.kill()
+    disk.remove(log.segments[-1].path)
+    disk.cut("t-0/durable-mark", 0)
+    return log, log.end_offset
+
+
+def test_a_last_segment_that_is_gone_with_the_mark_is_known_by_its_indexes() -> None:
+    """House rule 1.6: the log went on, and must not be written to as if it had not."""
+    disk = SimulatedDisk()
+    log, _ = unmarked(disk)
+    last = log.segments[-1]
+    left = disk.tree()
+    for _ in range(2):
+        opened = restarted(disk)
+        damage = opened.quarantined
+        assert damage is not None
+        assert damage.path == last.path.replace(".log", ".timeindex")
+        assert f"went on to {last.base_offset} or beyond, and ends at {last.base_offset}" in damage.reason
+        assert opened.end_offset == last.base_offset
+        assert disk.tree() == {**left, ".lock": b""}
+
+
+def test_so_it_is_by_a_snapshot_and_the_log_is_taken_to_end_there() -> None:
+    """Every clean stop leaves one at the log's end."""
+    disk = SimulatedDisk()
+    log, end_offset = unmarked(disk)
+    for path in [path for path in disk.tree() if path.startswith(log.segments[-1].path.removesuffix(".log"))]:
+        disk.remove(path)
+    disk.open(f"t-0/{end_offset:020d}.snapshot", create=True).close()
+    opened = restarted(disk)
+    assert opened.quarantined is not None
+    assert opened.quarantined.path == f"t-0/{end_offset:020d}.snapshot"
+    assert opened.end_offset == end_offset
+    assert disk.exists(f"t-0/{end_offset:020d}.snapshot")
+
+
+def test_so_it_is_by_a_leader_epoch_that_begins_behind_what_is_left() -> None:
+    disk = SimulatedDisk()
+    log, end_offset = unmarked(disk)
+    for path in [path for path in disk.tree() if path.startswith(log.segments[-1].path.removesuffix(".log"))]:
+        disk.remove(path)
+    log.leader_epochs.assign(1, end_offset)
+    opened = restarted(disk)
+    assert opened.quarantined is not None
+    assert opened.quarantined.path == "t-0/leader-epoch-checkpoint"
+    assert opened.end_offset == end_offset
+
+
+@pytest.mark.parametrize("has_indexes", [True, False])
+def test_what_a_crash_left_of_a_segment_is_nothing_if_the_mark_can_be_read(*, has_indexes: bool) -> None:
+    """It was never used: where the log ends the mark says."""
+    disk = SimulatedDisk()
+    log = three_segments(disk)
+    disk.kill()
+    behind = f"t-0/{log.end_offset:020d}"
+    suffixes = (".index", ".timeindex") if has_indexes else (".snapshot",)
+    for suffix in suffixes:
+        disk.open(behind + suffix, create=True).close()
+    opened = restarted(disk)
+    assert (opened.quarantined, opened.end_offset) == (None, log.end_offset)
+
+
+def test_recovery_and_whoever_else_asks_go_by_the_mark_and_by_the_note() -> None:
+    """House rule 1.6."""
+    disk = SimulatedDisk()
+    _, log = start(disk)
+    log.close()
+    mark = DurableMark.read(disk, "t-0")
+    mark.write(5)
+    assert known_durable(disk, "t-0", mark, was_closed=False) == Durable(offset=5, cuts_nothing=False)
+    note_damage(disk, "t-0", CorruptLog(FIRST, 61, "why"), durable=9)
+    assert known_durable(disk, "t-0", mark, was_closed=False) == Durable(offset=9, cuts_nothing=False)
+    note_damage(disk, "t-0", CorruptLog(FIRST, 61, "why"), durable=2)
+    assert known_durable(disk, "t-0", mark, was_closed=False) == Durable(offset=5, cuts_nothing=False)
+    disk.cut(f"t-0/{FILE_NAME}", 11)
+    assert known_durable(disk, "t-0", mark, was_closed=False) == Durable(offset=5, cuts_nothing=True)
+    forget_damage(disk, "t-0")
+    nothing = DurableMark(disk, "t-0")
+    assert known_durable(disk, "t-0", nothing, was_closed=False) == Durable(offset=0, cuts_nothing=True)
+
+
+@pytest.mark.parametrize("at", [7, 26], ids=["base offset", "last offset delta"])
+def test_rot_in_a_batch_that_an_index_knows_is_the_logs_and_not_the_indexs(at: int) -> None:
+    """A8: else the log would take appends as if nothing had happened."""
+    disk = SimulatedDisk()
+    log = restarted_clean(disk)
+    known = log.segments[0].indexes.offsets.lookup(20)
+    assert known is not None
+    disk.corrupt(FIRST, known.position + at, bytes([disk.tree()[FIRST][known.position + at] ^ 1]))
+    for _ in range(2):
+        damage = damage_of(log, known.last_offset)
+        assert (damage.path, damage.position) == (FIRST, known.position)
+        assert log.was_durable(damage)
+
+
+def restarted_clean(disk: SimulatedDisk) -> Log:
+    """The three segments, of which nothing was read yet."""
+    three_segments(disk).close()
+    return restarted(disk)

@@ -239,3 +239,16 @@ def test_zeros_that_the_disk_does_not_give_are_not_taken_for_those_that_it_does(
     [gap] = read_through(disk.open(path), 10)
     assert isinstance(gap, Gap)
     assert gap.is_unreadable
+
+
+def test_a_search_comes_back_to_before_what_was_looked_at_first() -> None:
+    """A bad batch names the place behind it, which is bad as well; what it holds itself is searched then."""
+    rng = random.Random(1)
+    inner = bytes(a_batch([rng.randbytes(6000)], base_offset=10, leader_epoch=0))
+    values = [[rng.randbytes(3000) + inner + rng.randbytes(9000)], *([rng.randbytes(5000)] for _ in range(3))]
+    data = bytearray(batches(values, base_offset=10))
+    begins = begins_of(bytes(data))
+    data[0] ^= 0x40
+    data[begins[1] + 3000] ^= 1
+    found = [part.position for part in read(bytes(data)) if isinstance(part, Sound)]
+    assert found == [data.index(inner), begins[2], begins[3]]

@@ -55,8 +55,8 @@ def test_it_stops_at_what_is_torn_changed_or_out_of_place() -> None:
 
 @pytest.mark.parametrize(
     ("position", "end"),
-    [(0, True), (15, True), (17, True), (61, True), (16, False), (8, False)],
-    ids=["base offset", "leader epoch", "checksum", "record", "magic", "length"],
+    [(0, True), (15, True), (17, True), (61, True), (16, False), (8, False), (9, False)],
+    ids=["base offset", "leader epoch", "checksum", "record", "magic", "no length", "length beyond the file"],
 )
 def test_damage_ends_with_its_batch_if_that_can_say_where_it_ends(position: int, end: bool) -> None:
     """House rule 1.6: by file and byte range."""
@@ -96,3 +96,41 @@ def test_leader_epochs_must_be_known_or_at_least_ascend() -> None:
         list(scan(a_file(data), 0, epochs=LeaderEpochs(SimulatedDisk(), "", [EpochStart(3, 0)])))
     backwards = a_batch([b"a"], leader_epoch=5) + a_batch([b"b"], base_offset=1, leader_epoch=3)
     assert where_it_stops(backwards) == len(backwards) // 2
+
+
+class LargeFile:
+    """Zeros behind the bytes that are given. Knows what was asked of it."""
+
+    path = "s"
+    size = 1 << 40
+
+    def __init__(self, data: bytes | bytearray) -> None:
+        self._data = bytes(data)
+        self.asked_at: list[int] = []
+        self.asked_max = 0
+
+    def read(self, position: int, size: int) -> bytes:
+        self.asked_at.append(position)
+        self.asked_max = max(self.asked_max, size)
+        return self._data[position : position + size].ljust(size, b"\0")
+
+
+def test_no_more_than_a_window_is_held_of_a_batch_that_says_to_be_larger() -> None:
+    """A8: one bit of a length makes hundreds of mebibytes of it."""
+    data = a_batch([b"a"])
+    data[8] ^= 0x01
+    file = LargeFile(data)
+    with pytest.raises(CorruptLog, match="the checksum does not hold") as caught:
+        list(scan(file, 0, window_size=1 << 20))
+    assert caught.value.end == len(data) + (1 << 24)
+    assert file.asked_max == 1 << 20
+    assert file.asked_at == list(range(0, 1 + (1 << 24), 1 << 20))
+
+
+def test_a_file_that_becomes_shorter_meanwhile_is_damaged_there() -> None:
+    file = a_file(batches([[b"a"], [some_value(0, 3000)]]))
+    batches_of = scan(file, 0, window_size=1000)
+    next(batches_of)
+    file.truncate(1000)
+    with pytest.raises(CorruptLog, match="has become shorter"):
+        next(batches_of)

@@ -306,6 +306,19 @@ def test_a_sealed_segment_opens_its_files_when_they_are_wanted_and_gives_them_ba
     assert len(room.handles) == 0
 
 
+@pytest.mark.parametrize("suffix", [".log", ".index"])
+def test_files_that_could_not_be_closed_properly_are_opened_again_when_they_are_wanted(suffix: str) -> None:
+    disk = SimulatedDisk()
+    segment, data = sealed(a_room(disk))
+    headers = list(segment.headers(0, checked=True))
+    segment.locate(BASE + 31)
+    disk.fail_next("close", path=suffix)
+    with pytest.raises(DiskFailed):
+        segment.evict()
+    assert list(segment.headers(0, checked=True)) == headers
+    assert segment.locate(BASE + 31).position == 15 * len(data) // 30
+
+
 def test_a_segment_that_was_closed_can_be_resumed() -> None:
     room = a_room()
     segment = Segment.create(room, BASE, now_ms=0)
@@ -376,3 +389,35 @@ def test_headers_are_walked_across_windows() -> None:
     found = list(segment.headers(0))
     assert [header.base_offset for _, header in found] == list(range(BASE, BASE + 302))
     assert found[-1][0] + found[-1][1].size == len(data)
+
+
+def test_a_batch_that_says_to_end_too_early_is_blamed_itself_and_not_the_sound_one_behind_it() -> None:
+    """A8: whoever looks for what is behind it."""
+    disk = SimulatedDisk()
+    segment, data = sealed(a_room(disk))
+    size = len(data) // 30
+    disk.corrupt(segment.path, 3 * size + 26, bytes([0]))  # the last offset delta was 1
+    with pytest.raises(CorruptLog, match="the checksum does not hold") as caught:
+        list(segment.headers(0))
+    assert (caught.value.position, caught.value.end) == (3 * size, 4 * size)
+
+
+def test_a_batch_whose_time_has_rotted_away_is_not_taken_for_one_without_a_time() -> None:
+    """A8: of a segment whose time index says nothing, as one that was not closed has it."""
+    disk = SimulatedDisk()
+    segment, _ = sealed(a_room(disk), 1)
+    disk.cut(segment.stem + ".timeindex", 0)
+    disk.corrupt(segment.path, 35, b"\x80")
+    with pytest.raises(CorruptLog, match="the checksum does not hold"):
+        _ = segment.greatest
+
+
+def test_a_segment_of_which_nothing_is_left_is_not_taken_for_one_without_a_time() -> None:
+    """A8."""
+    disk = SimulatedDisk()
+    room = a_room(disk)
+    sealed(room, 1)
+    disk.cut(f"t-0/{BASE:020d}.log", 0)
+    disk.cut(f"t-0/{BASE:020d}.timeindex", 0)
+    with pytest.raises(CorruptLog, match="ends before offset 1002"):
+        _ = Segment.load(room, BASE, next_offset=BASE + 2).greatest

@@ -246,6 +246,17 @@ def test_a_log_that_ends_below_its_mark_has_lost_records() -> None:
     assert (finding.first_offset, finding.next_offset) == (85, 100), "once, not twice"
 
 
+@pytest.mark.parametrize("closed", [True, False])
+def test_without_a_mark_a_last_segment_that_is_gone_is_told_by_what_is_left_of_it(*, closed: bool) -> None:
+    disk = a_disk(closed=closed)
+    disk.remove(path_of(SEGMENTS[-1]))
+    disk.remove(f"{LOG}/durable-mark")
+    [damage] = surveyed(disk, was_closed=closed).graded(Grade.DAMAGE)
+    last = max(path for path in disk.tree() if path.startswith(f"{LOG}/0"))
+    assert (damage.path, damage.begin, damage.end, damage.first_offset) == (last, 0, 0, SEGMENTS[-1])
+    assert damage.reason == f"the log went on, and ends at {SEGMENTS[-1]}: what should follow is missing"
+
+
 def test_a_segment_that_is_missing_is_told_by_its_offsets() -> None:
     disk = a_disk()
     for suffix in (".log", ".index", ".timeindex", ".digest"):
@@ -475,3 +486,39 @@ def test_what_a_broker_removes_meanwhile_is_no_damage(looked_at: str, removed: s
     make_directory(disk, [LOG])
     disk.looked_at, disk.removed = looked_at, removed
     assert survey_log(disk, LOG, was_closed=False).findings == []
+
+
+def test_what_the_note_knows_to_have_been_durable_is_no_tail() -> None:
+    """House rule 1.6: the mark need not have come so far when the damage was found."""
+    disk = a_disk(closed=False)
+    append_torn(disk)
+    assert surveyed(disk, was_closed=False).findings[-1].grade is Grade.TAIL
+    note_damage(disk, LOG, CorruptLog(path_of(75), 5, "rot"), durable=101)
+    survey = surveyed(disk, was_closed=False)
+    assert ([finding.grade for finding in survey.findings], survey.durable_offset) == ([Grade.DAMAGE], 101)
+    note_damage(disk, LOG, CorruptLog(path_of(75), 5, "rot"), durable=100)
+    assert the_finding(disk, was_closed=False).grade is Grade.TAIL
+    disk.cut(f"{LOG}/quarantined", 11)
+    assert the_finding(disk, was_closed=False).grade is Grade.DAMAGE
+
+
+def test_a_log_that_ends_below_its_note_has_lost_records() -> None:
+    disk = a_disk(closed=False)
+    note_damage(disk, LOG, CorruptLog(path_of(75), 5, "rot"), durable=102)
+    finding = the_finding(disk, was_closed=False)
+    assert (finding.grade, finding.first_offset, finding.next_offset) == (Grade.DAMAGE, 100, 102)
+
+
+@pytest.mark.parametrize("at", [0, SLOT_DISTANCE])
+@pytest.mark.parametrize("closed", [True, False])
+def test_a_slot_of_the_mark_that_the_disk_does_not_give_is_found(at: int, *, closed: bool) -> None:
+    """A6, A8: the other one counts, and nothing is a tail, for this one may be the newer."""
+    disk = a_disk(closed=closed)
+    disk.spoil(f"{LOG}/durable-mark", at, at + 1)
+    survey = surveyed(disk, was_closed=closed)
+    mark = (Grade.DERIVED, f"{LOG}/durable-mark", at, at + SLOT_SIZE)
+    assert mark in [(one.grade, one.path, one.begin, one.end) for one in survey.findings]
+    assert survey.mark_is_torn
+    assert survey.durable_offset == DurableMark.read(disk, LOG).offset
+    append_torn(disk)
+    assert not surveyed(disk, was_closed=closed).graded(Grade.TAIL)

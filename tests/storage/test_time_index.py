@@ -33,15 +33,13 @@ def test_an_entry_is_added_only_if_the_time_grew() -> None:
 
 
 @given(st.lists(st.tuples(st.integers(1, 50), st.integers(1, 50)), max_size=50), st.integers(-1, 2600))
-def test_lookups_find_the_last_entry_at_or_before_a_time_and_before_an_offset(
-    steps: list[tuple[int, int]], at: int
-) -> None:
+def test_lookups_find_the_last_entry_before_a_time_and_before_an_offset(steps: list[tuple[int, int]], at: int) -> None:
     entries, timestamp, offset = [], 0, BASE
     for milliseconds, offsets in steps:
         timestamp, offset = timestamp + milliseconds, offset + offsets
         entries.append(TimeEntry(timestamp, offset))
     index = an_index(SimulatedDisk(), entries)
-    assert index.lookup(at) == max((one for one in entries if one.timestamp <= at), default=NOTHING)
+    assert index.before_time(at) == max((one for one in entries if one.timestamp < at), default=NOTHING)
     assert index.before_offset(BASE + at) == max(
         (one for one in entries if one.last_offset < BASE + at), default=NOTHING
     )
@@ -69,3 +67,13 @@ def test_what_was_not_closed_is_doubted(data: bytes) -> None:
     disk.open("i", create=True).append([data])
     with pytest.raises(CorruptLog):
         TimeIndex.load(disk, "i", 0, size_max=1 << 20)
+
+
+@pytest.mark.parametrize("second", [TimeEntry(10, BASE + 9), TimeEntry(20, BASE + 4)], ids=["time", "offset"])
+def test_entries_that_are_not_in_order_are_not_believed(second: TimeEntry) -> None:
+    """A8: one of the two is wrong."""
+    index = TimeIndex.create(SimulatedDisk(), "i", BASE, size_max=1 << 20)
+    for entry in (TimeEntry(10, BASE + 4), second, TimeEntry(30, BASE + 20)):
+        index.entries.append(TimeIndex.encode(entry, BASE))
+    with pytest.raises(CorruptLog, match="entries 0 and 1 are not in order"):
+        index.before_offset(BASE + 5) if second.timestamp == 10 else index.before_time(15)

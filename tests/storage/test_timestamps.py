@@ -5,14 +5,18 @@ import tracemalloc
 
 import pytest
 
+from crash.rot.damage import flipped
 from support.builders import with_header
 from support.disk import SimulatedDisk
-from support.logs import append, open_directory, open_log
-from tidelog.protocol.batch import check, read_header
+from support.flat_disk import FlatDisk
+from support.logs import append, flush, open_directory, open_log
+from tidelog.protocol.batch import BatchHeader, Buffer, check, read_header
 from tidelog.protocol.compression import Codec
 from tidelog.protocol.records import build_batch
 from tidelog.storage.config import LogConfig
 from tidelog.storage.log import Log, TimestampOffset
+from tidelog.storage.segment import Segment
+from tidelog.storage.time_index import ENTRY_SIZE, TimeEntry, TimeIndex
 from tidelog.storage.timestamps import find_max_timestamp, find_timestamp
 
 SMALL = LogConfig(segment_bytes=2048, index_interval_bytes=200)
@@ -125,3 +129,96 @@ def test_a_batch_of_very_many_records_is_found_by_its_header() -> None:
     log.append(memoryview(batch), check(batch), now_ms=0)
     log.write_out()
     assert log.find_timestamp(15, up_to=200_001) == TimestampOffset(20, 0, 0)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_no_flipped_bit_of_a_time_index_leads_elsewhere(seed: int) -> None:
+    """A8: also if it names another batch of the same time, of which there are many, with later ones between them."""
+    rng, disk, model = random.Random(seed), FlatDisk(), list[int]()
+    log = open_log(open_directory(disk), SMALL)
+    time = 0
+    while log.segment_count < 2:
+        time += rng.choice((0, 0, 0, 1))
+        model.append(max(0, time - rng.choice((0, 0, 1, 2))))
+        append(log, batch_of(model[-1:]))
+    flush(log)
+    log.write_mark()
+    disk.kill()
+    tree = disk.tree()
+    path = f"t-0/{0:020d}.timeindex"
+    assert len(tree[path]) >= 3 * ENTRY_SIZE
+    first_of = {wanted: next(at for at, one in enumerate(model) if one >= wanted) for wanted in set(model)}
+    for bit in range(8 * len(tree[path])):
+        log = open_log(open_directory(FlatDisk({**tree, path: flipped(tree[path], bit)})), SMALL)
+        for up_to in (len(model), len(model) * 2 // 3):
+            newest = log.find_max_timestamp(up_to=up_to)
+            assert newest is not None
+            assert newest.offset == model.index(max(model[:up_to]))
+        for wanted, offset in first_of.items():
+            found = log.find_timestamp(wanted, up_to=len(model))
+            assert found is not None
+            assert found.offset == offset, f"bit {bit}, time {wanted}"
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        [10, 5, 5, 5, 5, 5, 5, 5, 10, 30],
+        [10, 5, 5, 5, 5, 5, 5, 20, 10, 30],
+        [10, 5, 5, 5, 20, 5, 5, 5, 10, 30],
+    ],
+    ids=["first of its time", "a later time between", "another entry between"],
+)
+def test_an_entry_that_names_a_later_batch_of_its_time_leads_nowhere_else(model: list[int]) -> None:
+    """A8: of the batches 3, 6 and 9 there are entries, if the time grew; the first of them says 0, and then 8."""
+    disk = SimulatedDisk()
+    directory = open_directory(disk)
+    log = open_log(directory, SMALL)
+    for time in model:
+        append(log, batch_of([time]))
+    while log.segment_count < 2:
+        append(log, batch_of([5]))
+    log.close()
+    directory.close()
+    disk.kill()
+    path = f"t-0/{0:020d}.timeindex"
+    assert disk.tree()[path][:ENTRY_SIZE] == TimeIndex.encode(TimeEntry(10, 0), 0)
+    disk.corrupt(path, ENTRY_SIZE - 1, b"\x08")
+    for wanted in (10, 15, 30):
+        log = open_log(open_directory(disk), SMALL)
+        expected = next((TimestampOffset(time, at, 0) for at, time in enumerate(model) if time >= wanted), None)
+        assert log.find_timestamp(wanted, up_to=10) == expected
+        for up_to in (9, 10):
+            assert log.find_max_timestamp(up_to=up_to) == TimestampOffset(
+                max(model[:up_to]), model.index(max(model[:up_to])), 0
+            )
+        disk.kill()
+
+
+def walked(log: Log, monkeypatch: pytest.MonkeyPatch) -> int:
+    """How many headers it takes to look for a time that no record has."""
+    parsed = list[int]()
+    real = Segment._parse  # noqa: SLF001 - where every header goes by
+
+    def counted(segment: Segment, data: Buffer, at: int, position: int) -> BatchHeader:
+        parsed.append(position)
+        return real(segment, data, at, position)
+
+    with monkeypatch.context() as counting:
+        counting.setattr(Segment, "_parse", counted)
+        assert log.find_timestamp(1, up_to=log.end_offset) is None
+    return len(parsed)
+
+
+def test_segments_without_any_time_are_walked_through_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever asks for a time must not hold up the broker each time."""
+    disk = SimulatedDisk()
+    log = open_log(open_directory(disk), SMALL)
+    while log.segment_count < 4:
+        append(log, batch_of([-1]))
+    flush(log)
+    log.write_mark()
+    disk.kill()
+    log = open_log(open_directory(disk), SMALL)
+    assert walked(log, monkeypatch) > 0
+    assert walked(log, monkeypatch) == 0

@@ -11,6 +11,7 @@ from support.disk import SimulatedDisk
 from support.logs import flush
 from tidelog.protocol.batch import HEADER_SIZE
 from tidelog.storage.config import LogConfig
+from tidelog.storage.durable_mark import SLOT_DISTANCE, DurableMark
 from tidelog.storage.errors import LogOffline, Unreadable
 from tidelog.storage.log import Log
 from tidelog.storage.log_directory import LogDirectory
@@ -123,3 +124,18 @@ def test_producers_that_cannot_be_known_quarantine_the_log() -> None:
     assert log.recovered.quarantined is not None
     assert (log.recovered.quarantined.path, log.recovered.quarantined.position) == (f"t-0/{0:020d}.log", bad)
     assert offsets_served(log) == [offset for offset in range(COUNT) if offset != 3]
+
+
+@pytest.mark.parametrize(("begin", "end"), [(0, 1), (SLOT_DISTANCE, SLOT_DISTANCE + 1), (0, SLOT_DISTANCE + 1)])
+def test_a_mark_of_which_something_could_not_be_read_vouches_for_all_that_was_found(begin: int, end: int) -> None:
+    """House rule 1.6: what the disk gives again later is no mark any more that would have safe records cut."""
+    disk = killed()
+    disk.spoil("t-0/durable-mark", begin, end)
+    assert opened(disk).end_offset == COUNT
+    disk.spoil("t-0/durable-mark", 0, 0)
+    disk.crash()
+    assert DurableMark.read(disk, "t-0").offset == COUNT
+    disk.corrupt(f"{LAST}.log", (COUNT - 2 * PER_SEGMENT - 1) * BATCH_SIZE + 70, b"rot")
+    log = opened(disk)
+    assert (log.end_offset, log.recovered.truncated_bytes) == (COUNT, 0)
+    assert log.offline

@@ -490,7 +490,9 @@ class SimulatedFile:
 
     def close(self) -> None:
         """See `File`."""
-        self._closed = True
+        was_closed, self._closed = self._closed, True
+        if not was_closed and not self._disk.is_cut:
+            self._disk.check("close", self.path)
 
     def _check_open(self) -> None:
         if self._disk.is_cut:

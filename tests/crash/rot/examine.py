@@ -186,6 +186,13 @@ def _find_times(specimen: Specimen, damage: Damage, log: Log) -> bool:
         offset = None if answer is None else answer.offset
         expected = specimen.find_timestamp(timestamp, up_to)
         _expect(damage, offset == expected, f"time {timestamp} is said to be at {offset}, it is at {expected}")
+    try:
+        newest = log.find_max_timestamp(up_to=up_to)
+    except StorageError:
+        return True
+    expected = specimen.find_timestamp(max((time for time, at in specimen.times if at < up_to), default=0), up_to)
+    offset = None if newest is None else newest.offset
+    _expect(damage, offset == expected, f"the greatest time is said to be at {offset}, it is at {expected}")
     return found
 
 

@@ -1,6 +1,7 @@
 """Data directories with one log, small enough for every bit of them to be flipped, and the truth about them."""
 
 import random
+import statistics
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -24,6 +25,8 @@ CLUSTER_ID: Final = "AAECAwQFBgcICQoLDA0ODw"
 PRODUCERS: Final = (4000, 4001)
 CODECS: Final = (Codec.NONE, Codec.NONE, Codec.NONE, Codec.ZSTD, Codec.LZ4, Codec.SNAPPY, Codec.GZIP)
 BASE_TIMESTAMP: Final = 1000
+NEW_TIME: Final = 0.3
+"""So often a batch has another time than the one before, earlier perhaps; else the same: an index may mix them up."""
 NOW_MS: Final = 5_000
 BATCHES: Final = 9
 
@@ -117,9 +120,10 @@ class Specimen:
 
     @cached_property
     def probes(self) -> tuple[int, ...]:
-        """Times to look for: the first record's, some in between, the greatest, and a later one."""
+        """Times to look for: the first record's, one in between, most batches', the greatest, and a later one."""
         times = sorted({time for time, _ in self.times})
-        return (self.times[0][0], times[len(times) // 2], times[-1], times[-1] + 1)
+        of_most = statistics.mode(batch.header.max_timestamp for batch in self.batches)
+        return (self.times[0][0], times[len(times) // 2], of_most, times[-1], times[-1] + 1)
 
     def find_timestamp(self, timestamp: int, up_to: int) -> int | None:
         """Offset of the first record of at least that time."""
@@ -162,6 +166,7 @@ class Writer:
             index_interval_bytes=self._random.choice((100, 250)),
             segment_index_bytes=160,
         )
+        self._time = BASE_TIMESTAMP
         self._disk = FlatDisk()
         self._earlier: list[Tree] = []
         self._directory = open_directory(self._disk)
@@ -200,8 +205,12 @@ class Writer:
     def _append(self, count: int) -> None:
         for _ in range(count):
             values = [self._random.randbytes(self._random.randint(0, 40)) for _ in range(self._random.randint(1, 3))]
-            time = BASE_TIMESTAMP + self._random.randint(0, 500)
-            plain = a_batch(values, codec=self._random.choice(CODECS), base_timestamp=time)
+            if self._random.random() < NEW_TIME:
+                self._time += self._random.randint(-100, 400)
+            codec = self._random.choice(CODECS)
+            plain = a_batch(
+                values, codec=codec, base_timestamp=self._time, timestamp_step=self._random.choice((0, 0, 1))
+            )
             batch = memoryview(with_header(plain, **self._stamp()))
             self._log.append(batch, check(batch), now_ms=NOW_MS)
             self._log.write_out()
