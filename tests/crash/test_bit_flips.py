@@ -17,6 +17,7 @@ from typing import cast
 import pytest
 from crc32c import crc32c
 
+from crash.plants import Believed
 from crash.rot.damage import Damage, damages, flipped
 from crash.rot.examine import Outcome, Wrong, examine
 from crash.rot.specimens import HOME, Specimen, Stop, specimens
@@ -131,13 +132,6 @@ def test_an_unchecked_snapshot_of_producers_is_noticed(monkeypatch: pytest.Monke
     monkeypatch.setattr("tidelog.storage.producer_state.crc32c", lambda data: Believed(crc32c(data)))
     with pytest.raises(Wrong):
         examine_each(Stop.CLEAN, (".snapshot",))
-
-
-class Believed(int):
-    """A checksum that no other differs from."""
-
-    def __ne__(self, other: object) -> bool:
-        return False
 
 
 # The examiner itself.

@@ -167,7 +167,9 @@ def _check_damaged(log: Log, promise: LogPromise, damage: Damage) -> LogPromise:
     is_quarantined = log.quarantined is not None
     if is_quarantined != log.offline or (damage.is_noted and not is_quarantined):
         raise Broken(f"{log.directory}: quarantined {log.quarantined}, offline {log.offline}, noted {damage.is_noted}")
-    if is_quarantined and (log.recovered.truncated_bytes or log.leader_epoch != promise.epoch):
+    # Nobody knows the epoch if the power went while a new one began, before the mark knew of it: decision 0013.
+    is_same_epoch = log.leader_epoch == promise.epoch or not log.leader_epochs.is_known
+    if is_quarantined and (log.recovered.truncated_bytes or not is_same_epoch):
         raise Broken(f"{log.directory}: {log.recovered} in epoch {log.leader_epoch}, though it is quarantined")
     there = [batch for batch in promise.sent if batch.next_offset <= log.end_offset]
     if len(there) < promise.safe:
@@ -185,7 +187,7 @@ def _check_damaged(log: Log, promise: LogPromise, damage: Damage) -> LogPromise:
         promise,
         # Those that were not promised and are not shown may come back: a log that is quarantined was not cut.
         sent=promise.sent if is_quarantined else tuple(there),
-        epoch=log.leader_epoch,
+        epoch=log.leader_epoch if log.leader_epochs.is_known else promise.epoch,
         presence=Presence.MUST,
         damage=damage._replace(is_noted=is_quarantined),
     )
