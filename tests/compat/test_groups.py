@@ -56,6 +56,15 @@ def places(topic: str, partitions: int) -> frozenset[Place]:
     return frozenset((topic, partition) for partition in range(partitions))
 
 
+def read_held(member: Member, count: int) -> list[Read]:
+    """The next so many records of what it holds; a fetch that was on its way may bring others."""
+    held = {partition for _, partition in member.assigned()}
+    found: list[Read] = []
+    while len(found) < count:
+        found += [one for one in member.read(1) if one.partition in held]
+    return found
+
+
 def settle(members: Sequence[Member], held: frozenset[Place]) -> None:
     """Wait until they share these places, each of them with a part."""
 
@@ -276,7 +285,7 @@ def test_members_outlive_the_broker(own: Clients, case: Case) -> None:
     settle(members, places(topic, 4))
     fill(own, case, topic, {partition: [b"before"] for partition in range(4)})
     for member in members:
-        assert {one.value for one in member.read(2)} == {b"before"}
+        assert by_place(read_held(member, 2)) == {partition: [(0, b"before")] for _, partition in member.assigned()}
         if case.kind.commits_by_hand:
             member.commit({place: Position(1) for place in member.assigned()})
     noticed = [len(member.changes()) for member in members]
@@ -284,7 +293,7 @@ def test_members_outlive_the_broker(own: Clients, case: Case) -> None:
     own.broker.start()
     fill(own, case, topic, {partition: [b"after"] for partition in range(4)})
     for member in members:
-        assert {one.value for one in member.read(2)} == {b"after"}
+        assert by_place(read_held(member, 2)) == {partition: [(1, b"after")] for _, partition in member.assigned()}
     if case.kind.commits_by_hand:
         for member in members:
             assert all(member.committed(place) == Position(1) for place in member.assigned())

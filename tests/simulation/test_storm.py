@@ -265,4 +265,7 @@ def test_after_a_storm_the_groups_find_together_and_nothing_is_skipped(seed: int
         assert weathered.generations(group_id) > STORM_S / 4
         probes = [commit for commit in group.commits if commit.is_known_stale]
         assert len(probes) > STORM_S
-        assert {commit.outcome for commit in probes} == {"fail"}, "commits of old generations are refused, every time"
+        heard = {commit.outcome for commit in probes} - {
+            "pending"
+        }  # which is of those who were killed while they asked
+        assert heard == {"fail"}, "commits of old generations are refused, every time"
